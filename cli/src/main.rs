@@ -1,0 +1,3 @@
+//! The program `lutmul`.
+
+fn main() {}

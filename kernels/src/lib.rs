@@ -1,0 +1,5 @@
+//! The kernels of lutmul.
+
+mod table;
+
+pub use table::{ClosedForm, Planes, Table};

@@ -1,0 +1,66 @@
+//! Bytes that are borrowed, owned or shared, at any alignment.
+
+use std::fmt;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+/// Codes or sign planes: the caller's, our own, or a part of something shared (a mapped file).
+#[derive(Clone)]
+pub enum Bytes<'a> {
+    /// The caller's bytes.
+    Borrowed(&'a [u8]),
+    /// Bytes of our own.
+    Owned(Vec<u8>),
+    /// A part of a shared buffer; made by [`Bytes::shared`].
+    Shared(SharedBytes),
+}
+
+/// Part of a buffer that several matrices share, such as a memory-mapped file.
+#[derive(Clone)]
+pub struct SharedBytes {
+    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    range: Range<usize>,
+}
+
+impl Bytes<'static> {
+    /// The part `range` of a shared buffer; `None` if the buffer is shorter.
+    pub fn shared(owner: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Option<Self> {
+        (*owner).as_ref().get(range.clone())?;
+        Some(Self::Shared(SharedBytes { owner, range }))
+    }
+}
+
+impl Deref for Bytes<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+            Self::Shared(SharedBytes { owner, range }) => &(**owner).as_ref()[range.clone()],
+        }
+    }
+}
+
+impl<'a> From<&'a [u8]> for Bytes<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Borrowed(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Bytes<'_> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Owned(bytes)
+    }
+}
+
+impl fmt::Debug for Bytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Self::Borrowed(_) => "borrowed",
+            Self::Owned(_) => "owned",
+            Self::Shared(_) => "shared",
+        };
+        write!(f, "{} {kind} bytes", self.len())
+    }
+}

@@ -1,0 +1,18 @@
+//! lutmul multiplies by matrices whose weights are 8-bit codes into a table.
+
+pub mod bytes;
+mod element;
+mod error;
+mod format;
+mod lut;
+mod scales;
+mod weights;
+
+pub use bytes::Bytes;
+pub use element::Element;
+pub use error::{Error, Result};
+pub use format::Format;
+pub use half::{bf16, f16};
+pub use lut::Lut;
+pub use scales::{Granularity, Scales};
+pub use weights::{NonFinite, Weights, sign_stride};

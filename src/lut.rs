@@ -1,0 +1,132 @@
+//! The 256-entry table of a layer, and the tables of the formats.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use lutmul_kernels::{ClosedForm, Table};
+
+/// A table of 256 `f32`, the values that codes stand for (before sign and scale).
+///
+/// Cheap to clone: clones share one prepared table. Entries may be NaN or infinite, as those of FP8
+/// are; at least one must be finite. What a *used* entry of that kind means is said at
+/// [`NonFinite`](crate::NonFinite).
+#[derive(Clone, Debug)]
+pub struct Lut(Arc<Table>);
+
+impl Lut {
+    /// A table of the caller's own.
+    ///
+    /// # Errors
+    /// [`Error::TableNotFinite`] if no entry is finite.
+    pub fn new(values: &[f32; 256]) -> Result<Self> {
+        Table::new(values).map(|t| Self(Arc::new(t))).ok_or(Error::TableNotFinite)
+    }
+
+    /// Builds a table from a formula that is known to be finite for code 255.
+    fn of(entry: impl Fn(u8) -> f32) -> Self {
+        let mut values = [0.0; 256];
+        for (value, code) in values.iter_mut().zip(0..=u8::MAX) {
+            *value = entry(code);
+        }
+        Self::new(&values).expect("the formats' own tables have finite entries")
+    }
+
+    /// QINS linear: `c − 1` for codes 1…255, and 0 for code 0. The step is in the scale (`max/254`).
+    pub fn qins_linear() -> Self {
+        Self::of(|c| ClosedForm::Magnitude.entry(c))
+    }
+
+    /// QINS log, inverted: `exp(log_min + (255−c)/254·(log_max−log_min))` for codes 1…255, in f64 and
+    /// rounded once. Code 0, which no encoder writes and which marks a dropped weight, is 0.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] unless `log_min ≤ log_max`, both finite, and `exp(log_max)` fits an f32.
+    pub fn qins_log(log_min: f64, log_max: f64) -> Result<Self> {
+        let fits = log_min <= log_max && (libm::exp(log_max) as f32).is_finite();
+        if !(log_min.is_finite() && log_max.is_finite() && fits) {
+            return Err(Error::invalid("qins-log", format!("no table spans {log_min}..{log_max}")));
+        }
+        Ok(Self::of(|c| {
+            let t = (255.0 - f64::from(c)) / 254.0;
+            if c == 0 { 0.0 } else { libm::exp(log_min + t * (log_max - log_min)) as f32 }
+        }))
+    }
+
+    /// QINS inverse: `scale/c`, and 0 for code 0; the source document's scale is 256.
+    ///
+    /// Kept so that its failure can be shown: nothing below `scale/255` can be written.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the scale is not finite.
+    pub fn qins_inverse(scale: f32) -> Result<Self> {
+        if !scale.is_finite() {
+            return Err(Error::invalid("qins-inverse", format!("scale {scale} is not finite")));
+        }
+        Ok(Self::of(|c| if c == 0 { 0.0 } else { (f64::from(scale) / f64::from(c)) as f32 }))
+    }
+
+    /// FP8 E4M3 (FN): no infinities, codes 0x7F and 0xFF are NaN (as in PyTorch's `float8_e4m3fn`).
+    pub fn e4m3() -> Self {
+        Self::of(|c| if c & 0x7F == 0x7F { f32::NAN } else { ClosedForm::E4m3.entry(c) })
+    }
+
+    /// FP8 E5M2: with infinities and NaN (as PyTorch's `float8_e5m2`).
+    pub fn e5m2() -> Self {
+        Self::of(|c| ClosedForm::E5m2.entry(c))
+    }
+
+    /// int8 in two's complement: the code's byte read as `i8`.
+    pub fn int8() -> Self {
+        Self::of(|c| f32::from(c as i8))
+    }
+
+    /// int8 with a zero point: `c − zero_point` (128 for the usual biased form).
+    pub fn int8_biased(zero_point: u8) -> Self {
+        Self::of(|c| f32::from(i16::from(c) - i16::from(zero_point)))
+    }
+
+    /// The entries.
+    pub fn values(&self) -> &[f32; 256] {
+        &self.0.values
+    }
+
+    /// The entry of a code.
+    pub fn entry(&self, code: u8) -> f32 {
+        self.0.values[usize::from(code)]
+    }
+
+    /// The largest finite magnitude in the table.
+    pub fn max_abs(&self) -> f32 {
+        self.values().iter().filter(|v| v.is_finite()).fold(0.0, |max, v| max.max(v.abs()))
+    }
+
+    /// Whether every entry is finite, so that no scan for used NaN codes is needed.
+    pub fn is_finite(&self) -> bool {
+        self.values().iter().all(|v| v.is_finite())
+    }
+
+    /// If the entries are `c − 1` times one step, each within one ulp of the largest entry (as in
+    /// tables made by `(c−1)/254·max` in f32): the exact table, and the step to put into the scale.
+    pub fn split_affine(values: &[f32; 256]) -> Option<(Self, f32)> {
+        let max = values[255];
+        let ulp = f64::from(max.next_up()) - f64::from(max);
+        let step = f64::from(max) / 254.0;
+        let near = |(c, v): (usize, &f32)| {
+            (f64::from(*v) - step * c.saturating_sub(1) as f64).abs() <= ulp
+        };
+        let affine = max.is_finite() && max > 0.0 && values.iter().enumerate().all(near);
+        affine.then(|| (Self::qins_linear(), step as f32))
+    }
+
+    /// The prepared table, for kernels.
+    pub(crate) fn table(&self) -> &Table {
+        &self.0
+    }
+}
+
+impl PartialEq for Lut {
+    /// Equal bit for bit.
+    fn eq(&self, other: &Self) -> bool {
+        self.values().map(f32::to_bits) == other.values().map(f32::to_bits)
+    }
+}

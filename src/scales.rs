@@ -1,0 +1,146 @@
+//! Scales and how much of the matrix each of them covers.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result, area};
+
+/// The part of a matrix that shares one scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Granularity {
+    /// The whole tensor.
+    Tensor,
+    /// A row.
+    Row,
+    /// `N` neighbouring weights of a row; the last group of a row may be shorter.
+    Group(usize),
+    /// A block of rows × columns, such as 128×128; blocks at the edges may be partial.
+    Block(usize, usize),
+}
+
+impl Granularity {
+    /// Rows and columns that one scale covers in an `n × k` matrix (never 0).
+    pub fn block(self, n: usize, k: usize) -> (usize, usize) {
+        match self {
+            Self::Tensor => (n.max(1), k.max(1)),
+            Self::Row => (1, k.max(1)),
+            Self::Group(cols) => (1, cols),
+            Self::Block(rows, cols) => (rows, cols),
+        }
+    }
+
+    /// Rows and columns of the grid of scales of an `n × k` matrix.
+    pub fn grid(self, n: usize, k: usize) -> (usize, usize) {
+        let (rows, cols) = self.block(n, k);
+        match self {
+            Self::Tensor => (1, 1),
+            Self::Row => (n, 1),
+            Self::Group(_) | Self::Block(..) => (n.div_ceil(rows), k.div_ceil(cols)),
+        }
+    }
+}
+
+impl fmt::Display for Granularity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tensor => f.write_str("tensor"),
+            Self::Row => f.write_str("row"),
+            Self::Group(n) => write!(f, "group:{n}"),
+            Self::Block(r, c) => write!(f, "block:{r}x{c}"),
+        }
+    }
+}
+
+impl FromStr for Granularity {
+    type Err = Error;
+
+    /// Reads `tensor`, `row`, `group:N` and `block:RxC`.
+    fn from_str(text: &str) -> Result<Self> {
+        let size = |s: &str| s.parse().ok().filter(|size: &usize| *size > 0);
+        let parsed = match text.split_once(':') {
+            None if text == "tensor" => Some(Self::Tensor),
+            None if text == "row" => Some(Self::Row),
+            Some(("group", n)) => size(n).map(Self::Group),
+            Some(("block", block)) => {
+                block.split_once('x').and_then(|(r, c)| Some(Self::Block(size(r)?, size(c)?)))
+            }
+            _ => None,
+        };
+        parsed.ok_or_else(|| Error::Unknown {
+            what: "scales",
+            got: text.into(),
+            known: "tensor, row, group:N, block:RxC (N, R, C ≥ 1)".into(),
+        })
+    }
+}
+
+/// The scales of a matrix: one finite `f32` for every part, row-major over the grid of parts.
+///
+/// They are always multiplied, and always held in memory of our own (files align them at will).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scales {
+    values: Vec<f32>,
+    granularity: Granularity,
+    shape: (usize, usize),
+}
+
+impl Scales {
+    /// Scales of an `n × k` matrix; `values` is the grid of [`Granularity::grid`], row-major.
+    ///
+    /// # Errors
+    /// A group or block size of 0, a wrong number of values, or a value that is NaN or infinite
+    /// (row and column are then those of the grid).
+    pub fn new(granularity: Granularity, n: usize, k: usize, values: Vec<f32>) -> Result<Self> {
+        if let (0, _) | (_, 0) = granularity.block(n, k) {
+            return Err(Error::invalid("scales", format!("{granularity} has a size of 0")));
+        }
+        let (rows, cols) = granularity.grid(n, k);
+        let expected = area("scales", rows, cols)?;
+        if values.len() != expected {
+            let (what, unit, got) = ("scales", "elements", values.len());
+            return Err(Error::Length { what, unit, rows, cols, expected, got });
+        }
+        if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+            let (row, col) = (i / cols, i % cols);
+            return Err(Error::NonFinite { what: "scales".into(), row, col, value: values[i] });
+        }
+        Ok(Self { values, granularity, shape: (n, k) })
+    }
+
+    /// One scale for the whole matrix.
+    ///
+    /// # Errors
+    /// A scale that is NaN or infinite.
+    pub fn tensor(n: usize, k: usize, scale: f32) -> Result<Self> {
+        Self::new(Granularity::Tensor, n, k, vec![scale])
+    }
+
+    /// The values, row-major over the grid.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// What each scale covers.
+    pub fn granularity(&self) -> Granularity {
+        self.granularity
+    }
+
+    /// Rows and columns of the weights they belong to.
+    pub fn shape(&self) -> (usize, usize) {
+        self.shape
+    }
+
+    /// The scales of a row of weights, one for every [`Granularity::block`]`.1` columns.
+    pub fn row(&self, row: usize) -> &[f32] {
+        let (n, k) = self.shape;
+        let cols = self.granularity.grid(n, k).1;
+        let grid_row = row / self.granularity.block(n, k).0;
+        &self.values[grid_row * cols..][..cols]
+    }
+
+    /// The scale of a weight.
+    pub fn at(&self, row: usize, col: usize) -> f32 {
+        let (n, k) = self.shape;
+        self.row(row)[col / self.granularity.block(n, k).1]
+    }
+}

@@ -1,0 +1,193 @@
+//! A matrix of weights: codes, an optional sign plane, a table, scales.
+
+use std::sync::OnceLock;
+
+use crate::bytes::Bytes;
+use crate::error::{Error, Result, area};
+use crate::lut::Lut;
+use crate::scales::Scales;
+
+/// What a code that stands for NaN or infinity means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NonFinite {
+    /// An error that names tensor, row and column, found by one scan before the first product.
+    #[default]
+    Reject,
+    /// IEEE 754 propagation: such weights make outputs NaN or infinite (F32 mode only).
+    Propagate,
+}
+
+/// An `n × k` matrix of 8-bit weights: `W[n,k] = sign · table[code] · scale`.
+///
+/// Lengths are validated once, here. Codes and signs may be borrowed, owned or shared, at any
+/// alignment; they are read as they stand and never copied.
+#[derive(Clone, Debug)]
+pub struct Weights<'a> {
+    n: usize,
+    k: usize,
+    lut: Lut,
+    codes: Bytes<'a>,
+    signs: Option<Bytes<'a>>,
+    scales: Scales,
+    name: String,
+    non_finite: NonFinite,
+    /// The first code in use that is not finite, once looked for.
+    scanned: OnceLock<Option<(usize, usize)>>,
+}
+
+/// Bytes of a row of a sign plane: one bit a weight, least significant first, rows byte-aligned.
+pub fn sign_stride(k: usize) -> usize {
+    k.div_ceil(8)
+}
+
+impl<'a> Weights<'a> {
+    /// Puts a matrix together.
+    ///
+    /// `codes` is `[n, k]` row-major. `signs`, where there are any, is `[n, ⌈k/8⌉]`: bit `k % 8` of
+    /// byte `k / 8` is set for a negative weight; bits beyond k are ignored.
+    ///
+    /// # Errors
+    /// Wrong lengths, `n·k` beyond the address space, scales of another shape.
+    pub fn new(
+        (n, k): (usize, usize),
+        lut: Lut,
+        codes: impl Into<Bytes<'a>>,
+        signs: Option<Bytes<'a>>,
+        scales: Scales,
+    ) -> Result<Self> {
+        let (codes, unit) = (codes.into(), "bytes");
+        let expected = area("codes", n, k)?;
+        if codes.len() != expected {
+            let (what, got) = ("codes", codes.len());
+            return Err(Error::Length { what, unit, rows: n, cols: k, expected, got });
+        }
+        if let Some(signs) = &signs {
+            let expected = area("signs", n, sign_stride(k))?;
+            if signs.len() != expected {
+                let (what, got) = ("signs", signs.len());
+                return Err(Error::Length { what, unit, rows: n, cols: k, expected, got });
+            }
+        }
+        if scales.shape() != (n, k) {
+            return Err(Error::Shape { what: "scales", expected: (n, k), got: scales.shape() });
+        }
+        let (name, scanned) = ("weights".into(), OnceLock::new());
+        Ok(Self { n, k, lut, codes, signs, scales, name, non_finite: NonFinite::Reject, scanned })
+    }
+
+    /// Gives the matrix the name that errors call it by.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Says what codes that stand for NaN or infinity mean.
+    pub fn with_non_finite(mut self, policy: NonFinite) -> Self {
+        self.non_finite = policy;
+        self
+    }
+
+    /// Out features: rows.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// In features: columns.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// The name that errors call the matrix by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The table.
+    pub fn lut(&self) -> &Lut {
+        &self.lut
+    }
+
+    /// The codes, `[n, k]`.
+    pub fn codes(&self) -> &[u8] {
+        &self.codes
+    }
+
+    /// The sign plane, `[n, ⌈k/8⌉]`.
+    pub fn signs(&self) -> Option<&[u8]> {
+        self.signs.as_deref()
+    }
+
+    /// The scales.
+    pub fn scales(&self) -> &Scales {
+        &self.scales
+    }
+
+    /// What codes that stand for NaN or infinity mean.
+    pub fn non_finite(&self) -> NonFinite {
+        self.non_finite
+    }
+
+    /// Bytes that a product reads: codes, signs, scales and table.
+    pub fn bytes(&self) -> usize {
+        self.codes.len()
+            + self.signs().map_or(0, <[u8]>::len)
+            + 4 * self.scales.values().len()
+            + 1024
+    }
+
+    /// One weight, decoded.
+    ///
+    /// # Panics
+    /// If row or column are outside of the matrix.
+    pub fn at(&self, row: usize, col: usize) -> f32 {
+        assert!(row < self.n && col < self.k, "({row}, {col}) is not within {}×{}", self.n, self.k);
+        let magnitude = self.lut.entry(self.codes[row * self.k + col]) * self.scales.at(row, col);
+        let negative = self
+            .signs()
+            .is_some_and(|s| s[row * sign_stride(self.k) + col / 8] >> (col % 8) & 1 == 1);
+        if negative { -magnitude } else { magnitude }
+    }
+
+    /// Does now what the first product would do: the scan for used codes that are not finite.
+    ///
+    /// Only tables with such entries (FP8, the caller's own) are scanned, once, in parallel.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] naming the first such weight, unless they are to be propagated.
+    pub fn prepare(&self) -> Result<()> {
+        if self.non_finite == NonFinite::Propagate || self.lut.is_finite() {
+            return Ok(());
+        }
+        match *self.scanned.get_or_init(|| self.scan()) {
+            None => Ok(()),
+            Some((row, col)) => {
+                let value = self.lut.entry(self.codes[row * self.k + col]);
+                Err(Error::NonFinite { what: self.name.clone(), row, col, value })
+            }
+        }
+    }
+
+    /// The first code in use that stands for NaN or infinity.
+    fn scan(&self) -> Option<(usize, usize)> {
+        /// Enough for a thread to be worth waking, little enough to stop soon.
+        const CHUNK: usize = 1 << 18;
+        let bad = self.lut.values().map(|v| !v.is_finite());
+        // A whole block without a branch is some ten times as fast as a search that stops at once.
+        let first = |(i, chunk): (usize, &[u8])| {
+            let used = chunk
+                .chunks(4096)
+                .position(|b| b.iter().fold(false, |any, c| any | bad[usize::from(*c)]))?;
+            let at =
+                4096 * used + chunk[4096 * used..].iter().position(|c| bad[usize::from(*c)])?;
+            Some(i * CHUNK + at)
+        };
+        #[cfg(feature = "rayon")]
+        let found = {
+            use rayon::prelude::*;
+            self.codes.par_chunks(CHUNK).enumerate().find_map_first(first)
+        };
+        #[cfg(not(feature = "rayon"))]
+        let found = self.codes.chunks(CHUNK).enumerate().find_map(first);
+        found.map(|i| (i / self.k, i % self.k))
+    }
+}
