@@ -1,13 +1,16 @@
 //! lutmul multiplies by matrices whose weights are 8-bit codes into a table.
 
+mod activation;
 pub mod bytes;
 mod element;
 mod error;
 mod format;
 mod lut;
+pub mod reference;
 mod scales;
 mod weights;
 
+pub use activation::Activation;
 pub use bytes::Bytes;
 pub use element::Element;
 pub use error::{Error, Result};
