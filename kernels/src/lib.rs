@@ -1,5 +1,20 @@
 //! The kernels of lutmul.
 
+mod kernel;
+mod mat;
+mod panel;
+mod portion;
+mod row;
+mod scalar;
+mod stamp;
 mod table;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
+pub use kernel::{Kernel, KernelInfo};
+pub use mat::Columns;
+pub use portion::{
+    Groups, LINE, NATURAL, Order, PANEL_COLS, PANEL_ROWS, PanelRow, Portion, RowInput, Scales,
+    TileInput, TileSums,
+};
 pub use table::{ClosedForm, Planes, Table};

@@ -1,0 +1,78 @@
+//! A matrix to write to, which threads can share by columns.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// Exclusive access to a block of columns of a row-major matrix.
+///
+/// The rows of a product's weights are the columns of its result, so threads that share a product
+/// need disjoint columns of one buffer, which no slice can express: hence this type.
+#[derive(Debug)]
+pub struct Columns<'a, T> {
+    /// The first element of the first row.
+    first: *mut T,
+    rows: usize,
+    cols: usize,
+    stride: usize,
+    borrow: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: a `Columns` is exclusive access to its elements, as a `&mut [T]` is.
+unsafe impl<T: Send> Send for Columns<'_, T> {}
+// SAFETY: through a shared `Columns` nothing can be reached.
+unsafe impl<T: Sync> Sync for Columns<'_, T> {}
+
+impl<'a, T> Columns<'a, T> {
+    /// All columns of a matrix whose rows lie `stride` elements apart; `None` if the stride is
+    /// smaller than a row or the slice shorter than the matrix.
+    pub fn new(data: &'a mut [T], rows: usize, cols: usize, stride: usize) -> Option<Self> {
+        let len = match rows {
+            0 => 0,
+            _ => (rows - 1).checked_mul(stride)?.checked_add(cols)?,
+        };
+        let fits = (stride >= cols || rows <= 1) && len <= data.len();
+        fits.then_some(Self { first: data.as_mut_ptr(), rows, cols, stride, borrow: PhantomData })
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// A part of a row.
+    ///
+    /// # Panics
+    /// If row or columns are outside of the block.
+    pub fn part(&mut self, row: usize, cols: Range<usize>) -> &mut [T] {
+        assert!(row < self.rows && cols.start <= cols.end && cols.end <= self.cols);
+        // SAFETY: within the matrix (the line above, and `new` for the matrix within its slice), and
+        // exclusive: `split` leaves each column in one block only, and `&mut self` is held.
+        unsafe {
+            let first = self.first.add(row * self.stride + cols.start);
+            std::slice::from_raw_parts_mut(first, cols.len())
+        }
+    }
+
+    /// The block's first `cols` columns, and the others.
+    ///
+    /// # Panics
+    /// If the block has fewer columns.
+    pub fn split(self, cols: usize) -> (Self, Self) {
+        assert!(cols <= self.cols);
+        // A matrix without rows may have an empty slice, within which there is nowhere to go.
+        let offset = if self.rows == 0 { 0 } else { cols };
+        // SAFETY: with a row there are `self.cols ≥ cols` elements from `first` on (`new`).
+        let second = unsafe { self.first.add(offset) };
+        (Self { cols, ..self }, Self { first: second, cols: self.cols - cols, ..self })
+    }
+
+    /// The same columns for a shorter time.
+    pub fn reborrow(&mut self) -> Columns<'_, T> {
+        Columns { borrow: PhantomData, ..*self }
+    }
+}

@@ -1,0 +1,204 @@
+//! The row shape: lanes run along k. One pass over the weights for 1, 2, 4 or 8 tokens.
+
+/// Stamps the row kernel of an ISA out of the primitives in scope: `V`, `LANES`, `PARTS`, `CLASSES`,
+/// `Regs`, `zero`, `load`, `mul`, `fma`, `sum`, `splat`, `quarters`, `load_table`, `decode`, `prefetch`.
+///
+/// Computes `out[t·stride + r] = scale · Σ_k x[t,k]·W[r,k]` for all rows of a portion.
+///
+/// R rows go side by side, because one row at a time keeps too few loads in flight to draw what
+/// memory gives, and because R·T sums hide the latency of the FMA. Each (row, token) has one vector
+/// of sums to which lines are added in order, whatever R and T are: so the order of a sum depends
+/// on k alone. Rows beyond the last are the last row again and are not stored.
+use crate::portion::Groups;
+
+macro_rules! row_kernel {
+    ($($feature:tt)*) => {
+        $(#[target_feature(enable = $feature)])*
+        #[inline(never)]
+        fn row_loop<
+            const D: u8,
+            const SIGNED: bool,
+            const G: u8,
+            const R: usize,
+            const B: usize,
+            const T: usize,
+        >(
+            w: &Portion<'_>,
+            x: &RowInput<'_>,
+            out: &mut [f32],
+            stride: usize,
+        ) {
+            let table = load_table::<D>(w.table);
+            let (rows, lines) = (w.rows(), w.lines());
+            let index = Index::new(&w.scales.groups, lines);
+            let x: &[[[f32; LINE]; T]] = &x.x.as_chunks().0.as_chunks().0[..lines];
+            for first in (0..rows).step_by(R) {
+                let mut codes: [&[[u8; LINE]]; R] = [&[]; R];
+                let mut signs: [&[[u8; 8]]; R] = [&[]; R];
+                let mut scales: [&[f32]; R] = [&[]; R];
+                let mut tails = [[w.table.pad; LINE]; R];
+                let mut sign_tails = [0u64; R];
+                let full = w.k / LINE;
+                for r in 0..R {
+                    let row = (first + r).min(rows - 1);
+                    let (whole, rest) = w.row_codes(row).as_chunks();
+                    codes[r] = &whole[..full];
+                    tails[r][..rest.len()].copy_from_slice(rest);
+                    if SIGNED {
+                        let row_signs = w.row_signs(row);
+                        signs[r] = &row_signs.as_chunks().0[..full];
+                        sign_tails[r] = partial_signs(&row_signs[8 * full..]);
+                    }
+                    scales[r] = w.scales.row(row);
+                }
+                let mut sums = [[zero(); T]; R];
+                for line in 0..full {
+                    // Rows end: what is ahead of a row's last lines is the same row of the next group.
+                    let ahead = line + AHEAD.min(full);
+                    let codes_ahead = if ahead < full {
+                        first * w.k + ahead * LINE
+                    } else {
+                        (first + R) * w.k + (ahead - full) * LINE
+                    };
+                    if SIGNED {
+                        // The signs of eight rows are as many lines as the codes of one.
+                        prefetch(w.row_signs(0), (first + R) * w.k.div_ceil(8) + line * LINE);
+                    }
+                    for r in (0..R).step_by(B) {
+                        let mut parts = [[zero(); PARTS]; B];
+                        let mut scale = [[zero(); CLASSES]; B];
+                        for b in 0..B {
+                            prefetch(w.codes, codes_ahead + (r + b) * w.k);
+                            let s = if SIGNED { u64::from_le_bytes(signs[r + b][line]) } else { 0 };
+                            parts[b] = decode::<D, SIGNED>(&table, &codes[r + b][line], s);
+                            scale[b] = line_scales::<G>(&index, scales[r + b], line);
+                        }
+                        for t in 0..T {
+                            for b in 0..B {
+                                let x = &x[line][t];
+                                sums[r + b][t] = add_line::<G>(sums[r + b][t], &parts[b], x, &scale[b]);
+                            }
+                        }
+                    }
+                }
+                if full < lines {
+                    for r in 0..R {
+                        let parts = decode::<D, SIGNED>(&table, &tails[r], sign_tails[r]);
+                        let scale = line_scales::<G>(&index, scales[r], full);
+                        for t in 0..T {
+                            sums[r][t] = add_line::<G>(sums[r][t], &parts, &x[full][t], &scale);
+                        }
+                    }
+                }
+                for r in 0..R.min(rows - first) {
+                    let scale = if G == WHOLE { scales[r][0] } else { 1.0 };
+                    for t in 0..T {
+                        out[t * stride + first + r] = sum(sums[r][t]) * scale;
+                    }
+                }
+            }
+        }
+
+        /// Adds the products of a line to a vector of sums.
+        $(#[target_feature(enable = $feature)])*
+        #[inline]
+        fn add_line<const G: u8>(
+            mut sums: V,
+            parts: &[V; PARTS],
+            x: &[f32; LINE],
+            scale: &[V; CLASSES],
+        ) -> V {
+            let x = x.as_chunks::<LANES>().0;
+            if G == WHOLE {
+                for p in 0..PARTS {
+                    sums = fma(parts[p], load(&x[p]), sums);
+                }
+                return sums;
+            }
+            // Parts of one class have one vector of scales: their products are added first.
+            let classes = if G == LINES { 1 } else { CLASSES };
+            let run = PARTS / classes;
+            for class in 0..classes {
+                let mut part = mul(parts[class * run], load(&x[class * run]));
+                for p in class * run + 1..(class + 1) * run {
+                    part = fma(parts[p], load(&x[p]), part);
+                }
+                sums = fma(part, scale[class], sums);
+            }
+            sums
+        }
+
+        /// The scales of a line, a vector for each class of parts.
+        $(#[target_feature(enable = $feature)])*
+        #[inline]
+        fn line_scales<const G: u8>(index: &Index<'_>, row: &[f32], line: usize) -> [V; CLASSES] {
+            match G {
+                LINES => [splat(row[index.lines[line] as usize]); CLASSES],
+                QUARTERS => quarters(index.quarters[line].map(|i| row[i as usize])),
+                _ => [zero(); CLASSES],
+            }
+        }
+
+        $(#[target_feature(enable = $feature)])*
+        fn row_tokens<const D: u8, const SIGNED: bool, const G: u8>(
+            w: &Portion<'_>,
+            x: &RowInput<'_>,
+            out: &mut [f32],
+            stride: usize,
+        ) {
+            match x.tokens {
+                1 => row_loop::<D, SIGNED, G, 8, 1, 1>(w, x, out, stride),
+                2 => row_loop::<D, SIGNED, G, 4, 2, 2>(w, x, out, stride),
+                4 => row_loop::<D, SIGNED, G, 4, 2, 4>(w, x, out, stride),
+                8 => row_loop::<D, SIGNED, G, 2, 2, 8>(w, x, out, stride),
+                other => unreachable!("{other} tokens"),
+            }
+        }
+
+        $(#[target_feature(enable = $feature)])*
+        fn row_decoder<const D: u8>(
+            w: &Portion<'_>,
+            x: &RowInput<'_>,
+            out: &mut [f32],
+            stride: usize,
+        ) {
+            match (&w.scales.groups, w.signs.is_some()) {
+                (Groups::Whole, false) => row_tokens::<D, false, WHOLE>(w, x, out, stride),
+                (Groups::Whole, true) => row_tokens::<D, true, WHOLE>(w, x, out, stride),
+                (Groups::Lines(_), false) => row_tokens::<D, false, LINES>(w, x, out, stride),
+                (Groups::Lines(_), true) => row_tokens::<D, true, LINES>(w, x, out, stride),
+                (Groups::Quarters(_), false) => row_tokens::<D, false, QUARTERS>(w, x, out, stride),
+                (Groups::Quarters(_), true) => row_tokens::<D, true, QUARTERS>(w, x, out, stride),
+            }
+        }
+    };
+}
+pub(crate) use row_kernel;
+
+/// The groups as compile-time choice.
+pub(crate) const WHOLE: u8 = 0;
+pub(crate) const LINES: u8 = 1;
+pub(crate) const QUARTERS: u8 = 2;
+
+/// The indices of a row's scales, taken out of their enum so that no loop has to look there.
+pub(crate) struct Index<'a> {
+    pub lines: &'a [u32],
+    pub quarters: &'a [[u32; 4]],
+}
+
+impl<'a> Index<'a> {
+    pub(crate) fn new(groups: &Groups<'a>, lines: usize) -> Self {
+        match *groups {
+            Groups::Whole => Self { lines: &[], quarters: &[] },
+            Groups::Lines(index) => Self { lines: &index[..lines], quarters: &[] },
+            Groups::Quarters(index) => Self { lines: &[], quarters: &index[..lines] },
+        }
+    }
+}
+
+/// Up to eight bytes of signs as a line's `u64`.
+pub(crate) fn partial_signs(bytes: &[u8]) -> u64 {
+    let mut line = [0; 8];
+    line[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(line)
+}

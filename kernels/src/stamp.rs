@@ -1,0 +1,62 @@
+//! One list of features makes a kernel: the token that proves them and the functions that use them.
+
+/// Stamps the kernels of an ISA, and the entry that the kernel table lists.
+///
+/// The module that calls this brings the primitives into scope (see [`row_kernel`](crate::row)).
+/// The features named here make both the detection token and the `#[target_feature]`s, so that
+/// rustc rejects a primitive that needs a feature the token does not prove.
+macro_rules! stamp {
+    (
+        $(#[$doc:meta])*
+        $token:ident, $name:literal,
+        features { $($field:ident: $feature:tt),* $(,)? }
+        decoders { $($decoder:ident),* $(,)? }
+        tiles { $($width:literal x $height:literal),* $(,)? }
+    ) => {
+        pulp::simd_type! {
+            $(#[$doc])*
+            pub(crate) struct $token { $($field: $feature),* }
+        }
+
+        crate::row::row_kernel!($($feature)*);
+        crate::panel::panel_kernel!($($feature)*);
+
+        $(#[target_feature(enable = $feature)])*
+        fn row(w: &Portion<'_>, x: &RowInput<'_>, out: &mut [f32], stride: usize) {
+            match decoder(w) {
+                $($decoder => row_decoder::<{ $decoder }>(w, x, out, stride),)*
+                other => unreachable!("decoder {other}"),
+            }
+        }
+
+        $(#[target_feature(enable = $feature)])*
+        fn panel(w: &Portion<'_>, lines: Range<usize>, to: &mut [PanelRow]) {
+            match decoder(w) {
+                $($decoder => panel_decoder::<{ $decoder }>(w, lines, to),)*
+                other => unreachable!("decoder {other}"),
+            }
+        }
+
+        $(#[target_feature(enable = $feature)])*
+        fn tile(panel: &[PanelRow], x: &TileInput<'_>, sums: &mut TileSums<'_>) {
+            match x.width / LANES {
+                $($width => tile_loop::<$width, $height>(panel, x, sums),)*
+                other => unreachable!("{other} vectors of tokens"),
+            }
+        }
+
+        pub(crate) static ENTRY: crate::kernel::Entry = crate::kernel::Entry {
+            name: $name,
+            features: &[$($feature),*],
+            available: $token::is_available,
+            lanes: LANES,
+            vectors: [$($width),*].len(),
+            order,
+            decoder: |w| DECODERS[decoder(w) as usize],
+            row,
+            panel,
+            tile,
+        };
+    };
+}
+pub(crate) use stamp;
