@@ -1,8 +1,11 @@
 //! lutmul multiplies by matrices whose weights are 8-bit codes into a table.
 
 mod activation;
+mod bands;
 pub mod bytes;
+mod decode;
 mod element;
+mod encode;
 mod error;
 mod format;
 mod lut;
