@@ -128,6 +128,12 @@ impl Error {
     pub(crate) fn invalid(what: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Invalid { what: what.into(), why: why.into() }
     }
+
+    /// Something is wrong with a file.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn file(path: &std::path::Path, why: impl std::fmt::Display) -> Self {
+        Self::File { path: path.display().to_string(), why: why.to_string() }
+    }
 }
 
 /// The number of elements of a `rows × cols` matrix.

@@ -3,6 +3,8 @@
 mod activation;
 mod bands;
 pub mod bytes;
+#[cfg(feature = "checkpoint")]
+pub mod checkpoint;
 mod decode;
 mod element;
 mod encode;

@@ -115,7 +115,7 @@ mod tests {
         let scales = Scales::tensor(2, 0, 1.0).unwrap();
         let w = Weights::new((2, 0), Lut::int8(), vec![], None, scales).unwrap();
         assert_eq!(matmul::<f32>(&w, &[], 3).unwrap().y, [0.0; 6]);
-        assert_eq!(matmul::<f32>(&w, &[], 0).unwrap().y, []);
+        assert!(matmul::<f32>(&w, &[], 0).unwrap().y.is_empty());
     }
 
     #[test]

@@ -1,0 +1,35 @@
+//! Weights on disk: reading safetensors, and lutmul's own files.
+//!
+//! A lutmul file is a safetensors file. For a linear whose weight was the tensor `NAME.weight` it has
+//!
+//! | tensor | type and shape | |
+//! |---|---|---|
+//! | `NAME.codes` | U8 `[n, k]` | |
+//! | `NAME.signs` | U8 `[n, ⌈k/8⌉]` | formats with a sign plane only |
+//! | `NAME.table` | F32 `[256]` | |
+//! | `NAME.scales` | F32: `[]` per tensor, `[n]` per row, else the grid of groups or blocks | |
+//!
+//! and all other tensors and metadata as they were. The key `lutmul` of the file's metadata holds
+//! JSON that says of what version the file is and what its layers are:
+//!
+//! ```json
+//! {"version": 1, "layers": {"NAME": {"tensor": "NAME.weight", "dtype": "F32", "shape": [384, 1536],
+//!                                    "format": "qins-linear", "scales": "row", "signs": true}}}
+//! ```
+//!
+//! `tensor`, `dtype` and `shape` are those of the original, so that it is known what was replaced:
+//! a tensor whose name does not end in `.weight` keeps the whole of it as NAME.
+
+mod convert;
+mod header;
+mod layers;
+mod map;
+mod shards;
+mod tensors;
+mod write;
+
+pub use convert::{CodedLayer, Conversion, Summary, convert, is_linear};
+pub use layers::{Checkpoint, Layer, VERSION};
+pub use safetensors::tensor::Dtype;
+pub use shards::{INDEX, ShardedModel};
+pub use tensors::{Tensor, TensorFile};

@@ -1,0 +1,129 @@
+//! Reading safetensors files, whoever wrote them.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use safetensors::tensor::Dtype;
+
+use super::header::{Entry, Header};
+use super::map::{self, FileBytes};
+use crate::bytes::Bytes;
+use crate::element::Element;
+use crate::error::{Error, Result};
+use half::{bf16, f16};
+
+/// A safetensors file, memory-mapped: its header is checked, its tensors are read where they stand.
+#[derive(Clone)]
+pub struct TensorFile {
+    path: PathBuf,
+    bytes: FileBytes,
+    data: usize,
+    header: Header,
+    index: BTreeMap<String, usize>,
+}
+
+/// A tensor of a [`TensorFile`].
+#[derive(Clone, Copy, Debug)]
+pub struct Tensor<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The type of its elements.
+    pub dtype: Dtype,
+    /// Its shape; none for a scalar.
+    pub shape: &'a [usize],
+    /// Its bytes as in the file: little-endian, row-major, at any alignment.
+    pub bytes: &'a [u8],
+}
+
+impl TensorFile {
+    /// Opens a file and checks its header: every tensor's bytes are within the file, as many as its
+    /// shape asks for, and its own alone.
+    ///
+    /// The file is mapped where the system can. No other program may shorten or rewrite it meanwhile
+    /// (replacing it under its name is fine).
+    ///
+    /// # Errors
+    /// [`Error::File`]: a file that cannot be read, or that is no sound safetensors file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = map::map(path)?;
+        let (header, data) =
+            Header::parse((*bytes).as_ref()).map_err(|why| Error::file(path, why))?;
+        let index = header.tensors.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect();
+        Ok(Self { path: path.into(), bytes, data, header, index })
+    }
+
+    /// The file's path, as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> usize {
+        (*self.bytes).as_ref().len()
+    }
+
+    /// The file's own key-value metadata.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.header.metadata
+    }
+
+    /// The tensors, as they follow each other in the file.
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = Tensor<'_>> {
+        self.header.tensors.iter().map(|entry| self.view(entry))
+    }
+
+    /// The tensor of a name.
+    pub fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
+        self.index.get(name).map(|i| self.view(&self.header.tensors[*i]))
+    }
+
+    /// The bytes of the tensor of a name, sharing the map.
+    pub(super) fn shared(&self, name: &str) -> Option<Bytes<'static>> {
+        let range = &self.header.tensors[*self.index.get(name)?].range;
+        Bytes::shared(Arc::clone(&self.bytes), self.data + range.start..self.data + range.end)
+    }
+
+    fn view<'a>(&'a self, entry: &'a Entry) -> Tensor<'a> {
+        let Entry { name, dtype, shape, range } = entry;
+        let bytes = &(*self.bytes).as_ref()[self.data..][range.clone()];
+        Tensor { name, dtype: *dtype, shape, bytes }
+    }
+}
+
+impl<'a> Tensor<'a> {
+    /// Its elements, if they are of type `T`; copied only where they aren't aligned for it.
+    pub fn values<T: Element>(&self) -> Option<Cow<'a, [T]>> {
+        if !self.dtype.to_string().eq_ignore_ascii_case(T::NAME) {
+            return None;
+        }
+        if cfg!(target_endian = "little")
+            && let Ok(values) = bytemuck::try_cast_slice(self.bytes)
+        {
+            return Some(Cow::Borrowed(values));
+        }
+        let mut bytes = Cow::Borrowed(self.bytes);
+        if cfg!(target_endian = "big") {
+            bytes.to_mut().chunks_exact_mut(size_of::<T>()).for_each(<[u8]>::reverse);
+        }
+        let values = bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned);
+        Some(Cow::Owned(values.collect()))
+    }
+
+    /// Its elements as f32, if they are F32, F16 or BF16.
+    pub fn to_f32(&self) -> Option<Cow<'a, [f32]>> {
+        fn widen<T: Element>(from: &[T]) -> Cow<'static, [f32]> {
+            let mut to = vec![0.0; from.len()];
+            T::widen(from, &mut to);
+            Cow::Owned(to)
+        }
+        match self.dtype {
+            Dtype::F32 => self.values::<f32>(),
+            Dtype::F16 => self.values::<f16>().map(|v| widen(&v)),
+            Dtype::BF16 => self.values::<bf16>().map(|v| widen(&v)),
+            _ => None,
+        }
+    }
+}
