@@ -1,0 +1,247 @@
+//! `lutmul verify`: how far a converted file is from its original.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use lutmul::checkpoint::{Checkpoint, Layer, TensorFile};
+use lutmul::{Error, Weights};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::product::{self, ProductError};
+use crate::{progress, table};
+
+/// Compare a lutmul file with the file it was made from: the errors of every layer's weights, and of
+/// products with Gaussian x; and that all other tensors are the same.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The safetensors file that was converted
+    original: PathBuf,
+    /// The lutmul file
+    converted: PathBuf,
+    /// Fail if a layer's weights have a lower SQNR, in dB
+    #[arg(long, value_name = "DB")]
+    min_sqnr: Option<f64>,
+    /// How many of the worst layers to list
+    #[arg(long, default_value_t = 5)]
+    worst: usize,
+    /// The seed of x
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A layer's errors.
+#[derive(Clone, Serialize)]
+struct Row {
+    name: String,
+    n: usize,
+    k: usize,
+    format: &'static str,
+    scales: String,
+    weights: WeightError,
+    products: ProductError,
+}
+
+/// The errors of a layer's weights.
+#[derive(Clone, Serialize)]
+struct WeightError {
+    mean_abs: f64,
+    max_abs: f64,
+    rms: f64,
+    sqnr_db: f64,
+}
+
+impl WeightError {
+    // TODO: Weights::error_report.
+    fn new(original: &[f32], weights: &Weights<'_>) -> lutmul::Result<Self> {
+        let mut decoded = vec![0f32; original.len()];
+        weights.decode(&mut decoded)?;
+        let (mut abs, mut max, mut squares, mut signal) = (0.0, 0f64, 0.0, 0.0);
+        for (w, d) in original.iter().zip(decoded) {
+            let e = f64::from(d) - f64::from(*w);
+            (abs, max, squares) = (abs + e.abs(), max.max(e.abs()), squares + e * e);
+            signal += f64::from(*w).powi(2);
+        }
+        let count = original.len().max(1) as f64;
+        let sqnr_db = 10.0 * (signal / squares).log10();
+        Ok(Self { mean_abs: abs / count, max_abs: max, rms: (squares / count).sqrt(), sqnr_db })
+    }
+}
+
+impl Row {
+    fn new(
+        original: &TensorFile,
+        converted: &Checkpoint,
+        layer: &Layer,
+        seed: u64,
+    ) -> Result<Self> {
+        let Layer { name, tensor, n, k, .. } = layer;
+        let from = original.path().display();
+        let source = original.tensor(tensor);
+        let source = source.with_context(|| {
+            format!("{from}: no tensor {tensor:?}, which layer {name:?} should be made from")
+        })?;
+        ensure!(
+            source.shape == [*n, *k],
+            "{from}: tensor {tensor:?} is of shape {:?}, but layer {name:?} is {n}×{k}",
+            source.shape
+        );
+        let values = source.to_f32().with_context(|| {
+            format!("{from}: tensor {tensor:?} is {}, not F32, F16 or BF16", source.dtype)
+        })?;
+        if let Some(i) = values.iter().position(|w| !w.is_finite()) {
+            let (what, value) = (format!("{from}: tensor {tensor:?}"), values[i]);
+            bail!(Error::NonFinite { what, row: i / k, col: i % k, value });
+        }
+        let weights = converted.weights(layer)?;
+        let to = || format!("{}: layer {name:?}", converted.file().path().display());
+        weights.prepare().with_context(to)?;
+        Ok(Self {
+            name: name.clone(),
+            n: *n,
+            k: *k,
+            format: layer.format.name(),
+            scales: layer.granularity.to_string(),
+            weights: WeightError::new(&values, &weights).with_context(to)?,
+            products: product::error(&values, &weights, seed),
+        })
+    }
+
+    fn cells(&self) -> [String; 8] {
+        let WeightError { mean_abs, max_abs, rms, sqnr_db, .. } = self.weights;
+        let small = |x: f64| format!("{x:.2e}");
+        let db = |x: f64| if x.is_finite() { format!("{x:.1}") } else { "exact".into() };
+        [
+            table::name(&self.name),
+            format!("{}×{}", self.n, self.k),
+            small(mean_abs),
+            small(max_abs),
+            small(rms),
+            db(sqnr_db),
+            small(self.products.rms),
+            db(self.products.sqnr_db),
+        ]
+    }
+}
+
+/// The heads of [`Row::cells`].
+const HEAD: [&str; 8] =
+    ["layer", "shape", "mean |e|", "max |e|", "rms e", "SQNR dB", "rms e(xW)", "SQNR dB"];
+
+impl Args {
+    /// Compares.
+    pub fn run(self, out: &mut dyn Write) -> Result<()> {
+        let original = TensorFile::open(&self.original)?;
+        let converted = Checkpoint::open(&self.converted)?;
+        let carried = self.check_carried(&original, &converted)?;
+
+        let weights: usize = converted.layers().iter().map(|l| l.n * l.k).sum();
+        let bar = progress::bytes(4 * weights);
+        let mut rows = Vec::new();
+        for layer in converted.layers() {
+            bar.set_message(table::name(&layer.name));
+            rows.push(Row::new(&original, &converted, layer, self.seed)?);
+            bar.inc(4 * (layer.n * layer.k) as u64);
+        }
+        bar.finish_and_clear();
+
+        let mut worst = rows.clone();
+        worst.sort_by(|a, b| a.weights.sqnr_db.total_cmp(&b.weights.sqnr_db));
+        worst.truncate(self.worst);
+        self.report(&rows, &worst, carried, out)?;
+        self.check_sqnr(&worst)
+    }
+
+    /// Every tensor of the original must be in the converted file: coded, or the same.
+    fn check_carried(&self, original: &TensorFile, converted: &Checkpoint) -> Result<usize> {
+        let (from, to) = (self.original.display(), self.converted.display());
+        let mut carried = 0;
+        for tensor in converted.carried() {
+            let name = tensor.name;
+            let source = original.tensor(name);
+            let source =
+                source.with_context(|| format!("{from}: no tensor {name:?}, as in {to}"))?;
+            ensure!(
+                (source.dtype, source.shape) == (tensor.dtype, tensor.shape),
+                "{to}: tensor {name:?} is {} of shape {:?}, but in {from} it is {} of shape {:?}",
+                tensor.dtype,
+                tensor.shape,
+                source.dtype,
+                source.shape
+            );
+            let differ = source.bytes.iter().zip(tensor.bytes).position(|(a, b)| a != b);
+            if let Some(i) = differ {
+                bail!(
+                    "{to}: tensor {name:?} was not coded, but differs from {from} at its byte {i}"
+                );
+            }
+            carried += 1;
+        }
+        for tensor in original.tensors() {
+            let name = tensor.name;
+            let found = converted.file().tensor(name).is_some() || converted.layer(name).is_some();
+            ensure!(found, "{to}: tensor {name:?} of {from} is missing");
+        }
+        Ok(carried)
+    }
+
+    fn check_sqnr(&self, worst: &[Row]) -> Result<()> {
+        if let (Some(least), Some(row)) = (self.min_sqnr, worst.first()) {
+            let (name, found) = (&row.name, row.weights.sqnr_db);
+            ensure!(found >= least, "layer {name:?}: SQNR of {found:.1} dB, less than {least}");
+        }
+        Ok(())
+    }
+
+    fn report(
+        &self,
+        rows: &[Row],
+        worst: &[Row],
+        carried: usize,
+        out: &mut dyn Write,
+    ) -> Result<()> {
+        let mean = |of: fn(&Row) -> f64| {
+            let finite = rows.iter().map(of).filter(|db| db.is_finite());
+            let (sum, count) = finite.fold((0.0, 0), |(sum, n), db| (sum + db, n + 1));
+            (count > 0).then(|| sum / f64::from(count))
+        };
+        let weights = mean(|row| row.weights.sqnr_db);
+        let products = mean(|row| row.products.sqnr_db);
+        if self.json {
+            let worst: Vec<_> = worst.iter().map(|row| &row.name).collect();
+            let object = json!({
+                "original": self.original.display().to_string(),
+                "converted": self.converted.display().to_string(),
+                "layers": rows,
+                "worst": worst,
+                "mean_sqnr_db": { "weights": weights, "products": products },
+                "carried_identical": carried,
+                "tokens": product::TOKENS,
+                "seed": self.seed,
+            });
+            writeln!(out, "{object}")?;
+            return Ok(());
+        }
+        let cells = |rows: &[Row]| -> Vec<_> { rows.iter().map(Row::cells).collect() };
+        table::write(out, HEAD, &cells(rows))?;
+        if rows.len() > worst.len() {
+            writeln!(out, "\nworst")?;
+            table::write(out, HEAD, &cells(worst))?;
+        }
+        let db = |db: Option<f64>| db.map_or("exact".into(), |db| format!("{db:.1} dB"));
+        writeln!(
+            out,
+            "\n{} layers: mean SQNR of weights {}, of products with {} Gaussian tokens {}",
+            rows.len(),
+            db(weights),
+            product::TOKENS,
+            db(products),
+        )?;
+        writeln!(out, "{carried} other tensors: identical")?;
+        Ok(())
+    }
+}

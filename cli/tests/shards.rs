@@ -1,0 +1,81 @@
+//! Models of several files.
+
+mod common;
+
+use std::fs;
+
+use common::{Dir, File, model, weights};
+use serde_json::{Value, json};
+
+/// A model of two shards, one of them with nothing to code.
+fn with_shards() -> Dir {
+    let dir = Dir::new();
+    fs::create_dir(dir.path("model")).unwrap();
+    dir.put("model/1.safetensors", &model().bytes());
+    let second = File::default().with_f32("embed.weight", &[2, 2], &weights(4));
+    dir.put("model/2.safetensors", &second.bytes());
+    let names = |file: &File| -> Vec<String> {
+        file.header.keys().filter(|name| *name != "__metadata__").cloned().collect()
+    };
+    let map = names(&model()).into_iter().map(|name| (name, Value::from("1.safetensors")));
+    let map = map.chain([("embed.weight".into(), "2.safetensors".into())]);
+    write_index(&dir, map.collect());
+    dir
+}
+
+fn write_index(dir: &Dir, map: serde_json::Map<String, Value>) {
+    let index = json!({ "metadata": { "total_size": 1, "note": "kept" }, "weight_map": map });
+    dir.put("model/model.safetensors.index.json", index.to_string().as_bytes());
+}
+
+#[test]
+fn shards_and_index_are_kept() {
+    let dir = with_shards();
+    dir.succeed(&["convert", "model", "out", "--format", "e4m3"]);
+    for shard in ["1.safetensors", "2.safetensors"] {
+        dir.succeed(&["verify", &format!("model/{shard}"), &format!("out/{shard}")]);
+    }
+    assert_eq!(fs::read_dir(dir.path("out")).unwrap().count(), 3);
+    let index = fs::read(dir.path("out/model.safetensors.index.json")).unwrap();
+    let index: Value = serde_json::from_slice(&index).unwrap();
+    assert_eq!(index["metadata"]["note"], "kept");
+    assert!(index["metadata"]["total_size"].as_u64().unwrap() > 8192);
+    let map = index["weight_map"].as_object().unwrap();
+    assert_eq!(map["embed.weight"], "2.safetensors");
+    assert_eq!(map["layer.1.dense.codes"], "1.safetensors");
+    assert_eq!(map.len(), 4 + 2 * 3 + 1);
+    assert_eq!(dir.contents().len(), 2, "nothing temporary is left");
+
+    dir.fail(&["convert", "model", "out", "--force"], &["out: exists already"]);
+    dir.fail(&["convert", "model", "model", "--force"], &["model: exists already"]);
+    dir.fail(&["convert", "model", "no/out"], &["no/out: there is no directory no"]);
+    dir.fail(&["convert", "out", "again"], &["lutmul file already"]);
+}
+
+#[test]
+fn faulty_indexes() {
+    let dir = with_shards();
+    let map = |name: &str, shard: &str| {
+        write_index(&dir, [(name.into(), shard.into())].into_iter().collect())
+    };
+    let fail = |words: &[&str]| dir.fail(&["convert", "model", "out"], words);
+    for outside in ["../1.safetensors", "/etc/passwd", "..", ".", "", "a/b"] {
+        map("ids", outside);
+        fail(&["index.json", &format!("{outside:?}"), "not the name of a file"]);
+    }
+    map("ids", "3.safetensors");
+    fail(&["3.safetensors", "No such file"]);
+    map("ids", "2.safetensors");
+    fail(&["index.json", "\"ids\" is not in \"2.safetensors\""]);
+    map("embed.weight", "2.safetensors");
+    fail(&["model: has no 2-D weights"]);
+    dir.put("model/model.safetensors.index.json", b"{}");
+    fail(&["index.json", "no valid index", "weight_map"]);
+    fs::remove_file(dir.path("model/model.safetensors.index.json")).unwrap();
+    fail(&["index.json", "No such file"]);
+
+    let dir = with_shards();
+    let bad = model().with_f32("bad.weight", &[1, 2], &[0.0, f32::NAN]);
+    dir.put("model/1.safetensors", &bad.bytes());
+    dir.fail(&["convert", "model", "out"], &["1.safetensors", "\"bad.weight\"", "column 1"]);
+}
