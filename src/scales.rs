@@ -130,10 +130,15 @@ impl Scales {
         self.shape
     }
 
+    /// Scales in a row of the grid.
+    pub(crate) fn row_len(&self) -> usize {
+        self.granularity.grid(self.shape.0, self.shape.1).1
+    }
+
     /// The scales of a row of weights, one for every [`Granularity::block`]`.1` columns.
     pub fn row(&self, row: usize) -> &[f32] {
         let (n, k) = self.shape;
-        let cols = self.granularity.grid(n, k).1;
+        let cols = self.row_len();
         let grid_row = row / self.granularity.block(n, k).0;
         &self.values[grid_row * cols..][..cols]
     }

@@ -1,6 +1,9 @@
 //! A matrix of weights: codes, an optional sign plane, a table, scales.
 
+use std::ops::Range;
 use std::sync::OnceLock;
+
+use lutmul_kernels::{Groups, LINE, Portion, Scales as KernelScales};
 
 use crate::bytes::Bytes;
 use crate::error::{Error, Result, area};
@@ -31,8 +34,40 @@ pub struct Weights<'a> {
     scales: Scales,
     name: String,
     non_finite: NonFinite,
+    groups: GroupIndex,
     /// The first code in use that is not finite, once looked for.
     scanned: OnceLock<Option<(usize, usize)>>,
+}
+
+/// Which of its row's scales a code has, laid out as kernels read it.
+#[derive(Clone, Debug)]
+pub(crate) enum GroupIndex {
+    Whole,
+    /// For each line of 64 codes.
+    Lines(Vec<u32>),
+    /// For each line, of its four quarters.
+    Quarters(Vec<[u32; 4]>),
+    /// Groups that are no multiple of 16: beyond the kernels.
+    Odd,
+}
+
+impl GroupIndex {
+    fn new(scales: &Scales) -> Self {
+        let (n, k) = scales.shape();
+        let group = scales.granularity().block(n, k).1;
+        let last = k.div_ceil(group).saturating_sub(1);
+        let lines = 0..k.div_ceil(LINE);
+        if group >= k {
+            Self::Whole
+        } else if group % LINE == 0 {
+            Self::Lines(lines.map(|line| (line * LINE / group) as u32).collect())
+        } else if group % 16 == 0 {
+            let quarter = |line: usize, q: usize| ((line * LINE + 16 * q) / group).min(last) as u32;
+            Self::Quarters(lines.map(|l| [0, 1, 2, 3].map(|q| quarter(l, q))).collect())
+        } else {
+            Self::Odd
+        }
+    }
 }
 
 /// Bytes of a row of a sign plane: one bit a weight, least significant first, rows byte-aligned.
@@ -72,7 +107,8 @@ impl<'a> Weights<'a> {
             return Err(Error::Shape { what: "scales", expected: (n, k), got: scales.shape() });
         }
         let (name, scanned) = ("weights".into(), OnceLock::new());
-        Ok(Self { n, k, lut, codes, signs, scales, name, non_finite: NonFinite::Reject, scanned })
+        let (non_finite, groups) = (NonFinite::Reject, GroupIndex::new(&scales));
+        Ok(Self { n, k, lut, codes, signs, scales, name, non_finite, groups, scanned })
     }
 
     /// Gives the matrix the name that errors call it by.
@@ -146,6 +182,38 @@ impl<'a> Weights<'a> {
             .signs()
             .is_some_and(|s| s[row * sign_stride(self.k) + col / 8] >> (col % 8) & 1 == 1);
         if negative { -magnitude } else { magnitude }
+    }
+
+    /// How scales are laid along k.
+    pub(crate) fn groups(&self) -> &GroupIndex {
+        &self.groups
+    }
+
+    /// Some rows, as kernels take them. With [`GroupIndex::Odd`] their scales are left at 1.
+    pub(crate) fn portion(&self, rows: Range<usize>) -> Portion<'_> {
+        let stride = sign_stride(self.k);
+        let (block_rows, _) = self.scales.granularity().block(self.n, self.k);
+        let (values, groups) = match &self.groups {
+            GroupIndex::Whole => (self.scales.values(), Groups::Whole),
+            GroupIndex::Lines(index) => (self.scales.values(), Groups::Lines(index)),
+            GroupIndex::Quarters(index) => (self.scales.values(), Groups::Quarters(index)),
+            GroupIndex::Odd => (&[1.0][..], Groups::Whole),
+        };
+        let odd = matches!(self.groups, GroupIndex::Odd);
+        Portion {
+            table: self.lut.table(),
+            finite: self.lut.is_finite() || self.non_finite == NonFinite::Reject,
+            k: self.k,
+            codes: &self.codes[rows.start * self.k..rows.end * self.k],
+            signs: self.signs().map(|s| &s[rows.start * stride..rows.end * stride]),
+            scales: KernelScales {
+                values,
+                stride: if odd { 1 } else { self.scales.row_len() },
+                block_rows: if odd { self.n.max(1) } else { block_rows },
+                first_row: rows.start,
+                groups,
+            },
+        }
     }
 
     /// Does now what the first product would do: the scan for used codes that are not finite.

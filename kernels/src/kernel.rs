@@ -10,6 +10,8 @@ pub(crate) struct Entry {
     pub name: &'static str,
     pub features: &'static [&'static str],
     pub available: fn() -> bool,
+    /// Whether this CPU has the i-th feature.
+    pub detected: fn(usize) -> bool,
     /// f32 lanes of a vector.
     pub lanes: usize,
     /// The most vectors of tokens in a tile; a tile has 1 to that many.
@@ -51,6 +53,17 @@ impl KernelInfo {
     /// The CPU features it needs, as Rust names them.
     pub fn features(self) -> &'static [&'static str] {
         self.0.features
+    }
+
+    /// The features that this CPU lacks, of those the kernel needs.
+    pub fn missing(self) -> impl Iterator<Item = &'static str> {
+        let entry = self.0;
+        entry
+            .features
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| !(entry.detected)(*i))
+            .map(|(_, name)| *name)
     }
 
     /// The kernel itself, if this CPU can run it.

@@ -49,6 +49,10 @@ macro_rules! stamp {
             name: $name,
             features: &[$($feature),*],
             available: $token::is_available,
+            detected: |feature| {
+                let detected: &[bool] = &[$(pulp::feature_detected!($feature)),*];
+                detected[feature]
+            },
             lanes: LANES,
             vectors: [$($width),*].len(),
             order,

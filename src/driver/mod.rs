@@ -1,0 +1,185 @@
+//! The driver: cuts a product into the portions that kernels take, and hands them to threads.
+
+mod panel;
+mod row;
+mod threads;
+mod workspace;
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::activations::{Activations, Layout};
+use crate::element::Element;
+use crate::epilogue::Epilogue;
+use crate::error::{Error, Result};
+use crate::mat::{MatMut, MatRef};
+use crate::options::Options;
+use crate::weights::{GroupIndex, Weights};
+
+pub use workspace::{Scratch, Workspace};
+
+/// The two loop shapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Lanes run along k; up to [`Shape::ROW_TOKENS`] tokens, bound by memory.
+    Row,
+    /// Lanes run along tokens; bound by arithmetic.
+    Panel,
+}
+
+impl Shape {
+    /// The most tokens of the row shape. At eight it does 5 G weights a second where a tile of 16
+    /// lanes, half of them empty, does 3 (AVX-512); beyond, its sums no longer fit the registers.
+    pub const ROW_TOKENS: usize = 8;
+
+    /// The shape of a product of `m` tokens with these weights. It depends on nothing else.
+    pub fn of(w: &Weights<'_>, m: usize) -> Self {
+        // Groups that end within sixteen codes can be applied to decoded weights only.
+        if m <= Self::ROW_TOKENS && !matches!(w.groups(), GroupIndex::Odd) {
+            Self::Row
+        } else {
+            Self::Panel
+        }
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Row => "row",
+            Self::Panel => "panel",
+        })
+    }
+}
+
+/// `y = act(x·Wᵀ + bias) (+ y)`: x is `[m, k]`, W `[n, k]`, y `[m, n]`.
+///
+/// m, n and k may be 0; a sum over an empty k is 0. The first call with a workspace allocates it (see
+/// [`Workspace`]); later calls of the same size don't allocate.
+///
+/// # Errors
+/// Shapes that don't fit, a bias of another length than n, and codes in use that stand for NaN or
+/// infinity (see [`NonFinite`](crate::NonFinite)). y is untouched then.
+pub fn matmul<X: Element, Y: Element>(
+    w: &Weights<'_>,
+    x: MatRef<'_, X>,
+    y: MatMut<'_, Y>,
+    epilogue: &Epilogue<'_>,
+    options: &Options,
+    workspace: &mut Workspace,
+) -> Result<()> {
+    check(w, x.rows(), &y, 0..w.n(), epilogue)?;
+    workspace.activations.pack(w, x, options)?;
+    matmul_packed(w, &workspace.activations, y, epilogue, options, &workspace.scratch)
+}
+
+/// [`matmul`] with activations that were packed before, for one of several matrices that take the
+/// same x. `scratch` is that of a [`Workspace`], or [`Workspace::scratch`] of one that packed nothing.
+///
+/// # Errors
+/// As [`matmul`], and activations packed for something else.
+pub fn matmul_packed<Y: Element>(
+    w: &Weights<'_>,
+    x: &Activations,
+    mut y: MatMut<'_, Y>,
+    epilogue: &Epilogue<'_>,
+    options: &Options,
+    scratch: &workspace::Pool,
+) -> Result<()> {
+    check(w, x.m(), &y, 0..w.n(), epilogue)?;
+    w.prepare()?;
+    let layout = x.layout_for(w, options)?;
+    let job = Job { w, x: x.values(), layout, epilogue };
+    threads::run(&job, y.columns(), options.threads, scratch);
+    Ok(())
+}
+
+/// Rows `rows` of W only: `y` is `[m, rows.len()]`, a block of columns of the whole result
+/// ([`MatMut::split_columns`] makes such blocks).
+///
+/// For runtimes with threads of their own: each calls this with a range, a block and a [`Scratch`]
+/// of its own, and all share `x`. It works on the calling thread only. Whatever the ranges, the
+/// result has the same bits as that of [`matmul`].
+///
+/// # Errors
+/// As [`matmul_packed`], and rows that aren't there.
+pub fn matmul_rows<Y: Element>(
+    w: &Weights<'_>,
+    rows: Range<usize>,
+    x: &Activations,
+    mut y: MatMut<'_, Y>,
+    epilogue: &Epilogue<'_>,
+    options: &Options,
+    scratch: &mut Scratch,
+) -> Result<()> {
+    check(w, x.m(), &y, rows.clone(), epilogue)?;
+    w.prepare()?;
+    let layout = x.layout_for(w, options)?;
+    let job = Job { w, x: x.values(), layout, epilogue };
+    job.run(rows, y.columns(), scratch);
+    Ok(())
+}
+
+fn check<Y: Element>(
+    w: &Weights<'_>,
+    m: usize,
+    y: &MatMut<'_, Y>,
+    rows: Range<usize>,
+    epilogue: &Epilogue<'_>,
+) -> Result<()> {
+    if rows.start > rows.end || rows.end > w.n() {
+        return Err(Error::RowRange { range: rows, n: w.n() });
+    }
+    let (expected, got) = ((m, rows.len()), (y.rows(), y.cols()));
+    if expected != got {
+        return Err(Error::Shape { what: "y", expected, got });
+    }
+    if let Some(bias) = epilogue.bias
+        && bias.len() != w.n()
+    {
+        let (rows, cols, expected, got) = (1, w.n(), w.n(), bias.len());
+        return Err(Error::Length { what: "bias", unit: "elements", rows, cols, expected, got });
+    }
+    Ok(())
+}
+
+/// A product, ready to be computed by ranges of rows.
+struct Job<'a> {
+    w: &'a Weights<'a>,
+    x: &'a [f32],
+    layout: Layout,
+    epilogue: &'a Epilogue<'a>,
+}
+
+impl Job<'_> {
+    /// Computes rows `rows` of W into y, whose columns they are.
+    fn run<Y: Element>(
+        &self,
+        rows: Range<usize>,
+        y: &mut lutmul_kernels::Columns<'_, Y>,
+        scratch: &mut Scratch,
+    ) {
+        if self.layout.m == 0 || rows.is_empty() {
+            return;
+        }
+        if self.layout.k == 0 {
+            return self.store_zeros(rows, y);
+        }
+        match self.layout.shape {
+            Shape::Row => self.row(rows, y, scratch),
+            Shape::Panel => self.panel(rows, y, scratch),
+        }
+    }
+
+    /// Sums over nothing.
+    fn store_zeros<Y: Element>(&self, rows: Range<usize>, y: &mut lutmul_kernels::Columns<'_, Y>) {
+        for first in rows.clone().step_by(row::CHUNK) {
+            let chunk = first..rows.end.min(first + row::CHUNK);
+            for token in 0..self.layout.m {
+                let mut sums = [0.0; row::CHUNK];
+                let sums = &mut sums[..chunk.len()];
+                self.epilogue.store(sums, chunk.clone(), y, token, first - rows.start);
+            }
+        }
+    }
+}

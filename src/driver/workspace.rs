@@ -1,0 +1,91 @@
+//! Memory that products need, kept from call to call.
+
+use std::sync::{Mutex, PoisonError};
+
+use lutmul_kernels::{PANEL_COLS, PANEL_ROWS, PanelRow};
+
+use crate::activations::Activations;
+use crate::aligned::Aligned;
+
+/// What one thread needs: up to 200 KiB in the panel shape (a decoded panel of 48 × 512 weights, and
+/// the sums of 48 rows × 512 tokens), 2 KiB in the row shape. Allocated by the first product.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    pub(super) sums: Aligned,
+    panel: Aligned,
+}
+
+impl Scratch {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.sums.bytes() + self.panel.bytes()
+    }
+
+    /// Room for `sums` sums, and for a panel.
+    pub(super) fn panel_buffers(&mut self, sums: usize) -> (&mut [f32], &mut [PanelRow]) {
+        const ROW: usize = PANEL_COLS + 16;
+        let panel = self.panel.take(PANEL_ROWS * ROW);
+        (self.sums.take(sums), panel.as_chunks_mut::<ROW>().0)
+    }
+}
+
+/// A [`Scratch`] for every thread that may work on a product.
+#[derive(Debug)]
+pub struct Pool(Vec<Mutex<Scratch>>);
+
+impl Pool {
+    fn new() -> Self {
+        #[cfg(feature = "rayon")]
+        let threads = rayon::current_num_threads();
+        #[cfg(not(feature = "rayon"))]
+        let threads = 1;
+        Self((0..threads).map(|_| Mutex::default()).collect())
+    }
+
+    /// Lends a thread's scratch. Threads beyond those known when the pool was made share some.
+    pub(super) fn with(&self, thread: usize, work: impl FnOnce(&mut Scratch)) {
+        let scratch = &self.0[thread % self.0.len()];
+        // What a panic leaves behind is only scratch.
+        work(&mut scratch.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Memory that products need, kept from call to call: packed activations ([`Activations`]) and a
+/// [`Scratch`] for each thread. Weights are never copied into it.
+///
+/// Made for the number of threads of rayon's current pool; another pool can use it, but threads
+/// beyond that number wait for each other.
+#[derive(Debug)]
+pub struct Workspace {
+    pub(super) activations: Activations,
+    pub(super) scratch: Pool,
+}
+
+impl Workspace {
+    /// An empty one; the first product allocates.
+    pub fn new() -> Self {
+        Self { activations: Activations::new(), scratch: Pool::new() }
+    }
+
+    /// The part that [`matmul_packed`](crate::matmul_packed) needs.
+    pub fn scratch(&self) -> &Pool {
+        &self.scratch
+    }
+
+    /// Bytes held at this moment.
+    pub fn bytes(&self) -> usize {
+        let lock = |s: &Mutex<Scratch>| s.lock().unwrap_or_else(PoisonError::into_inner).bytes();
+        self.activations.bytes() + self.scratch.0.iter().map(lock).sum::<usize>()
+    }
+}
+
+impl Default for Workspace {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,53 @@
+//! What happens to a sum on its way into y.
+
+use lutmul_kernels::Columns;
+use std::ops::Range;
+
+use crate::activation::Activation;
+use crate::element::Element;
+
+/// The end of a product: `y = act(Σ + bias) (+ y)`, rounded once to y's type.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Epilogue<'a> {
+    /// Added to the sums: one value for each row of W.
+    pub bias: Option<&'a [f32]>,
+    /// Applied to sum and bias.
+    pub activation: Activation,
+    /// Whether the result is added to what y holds, or replaces it.
+    pub accumulate: bool,
+}
+
+/// Floats that are finished at a time: what narrow types are widened to.
+const STRIP: usize = 64;
+
+impl Epilogue<'_> {
+    /// Finishes the sums of one token for rows `rows` of W and stores them to `cols` of y.
+    /// The sums are used up.
+    pub(crate) fn store<Y: Element>(
+        &self,
+        sums: &mut [f32],
+        rows: Range<usize>,
+        y: &mut Columns<'_, Y>,
+        token: usize,
+        first_col: usize,
+    ) {
+        if let Some(bias) = self.bias {
+            for (sum, bias) in sums.iter_mut().zip(&bias[rows]) {
+                *sum += bias;
+            }
+        }
+        self.activation.apply_slice(sums);
+        let y = y.part(token, first_col..first_col + sums.len());
+        if self.accumulate {
+            let mut wide = [0.0; STRIP];
+            for (sums, y) in sums.chunks_mut(STRIP).zip(y.chunks(STRIP)) {
+                let wide = &mut wide[..y.len()];
+                Y::widen(y, wide);
+                for (sum, y) in sums.iter_mut().zip(wide) {
+                    *sum += *y;
+                }
+            }
+        }
+        Y::narrow(sums, y);
+    }
+}

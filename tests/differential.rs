@@ -1,0 +1,163 @@
+//! Every kernel against the definition in f64: the bound of F32 mode, and exactness where all
+//! products and sums are integers that f32 holds.
+
+mod common;
+
+use common::{GRANULARITIES, activations, bound, tables, weights};
+use lutmul::{
+    Activation, Epilogue, Granularity, Kernel, MatMut, MatRef, Options, Scales, Shape, Threads,
+    Weights, Workspace, matmul, reference,
+};
+
+/// Multiplies into a buffer of NaN, so that whatever is not written shows.
+fn product(w: &Weights<'_>, x: &[f32], m: usize, options: &Options) -> Vec<f32> {
+    let mut y = vec![f32::NAN; m * w.n()];
+    let x = MatRef::new(x, m, w.k()).expect("x");
+    let to = MatMut::new(&mut y, m, w.n()).expect("y");
+    matmul(w, x, to, &Epilogue::default(), options, &mut Workspace::new()).expect("a product");
+    y
+}
+
+/// Compares all outputs with the reference; says how many are beyond the bound, and the worst.
+fn compare(w: &Weights<'_>, x: &[f32], m: usize, y: &[f32]) -> Option<String> {
+    let expected = reference::matmul(w, x, m).expect("a reference");
+    let beyond = |i: &usize| {
+        let error = (f64::from(y[*i]) - expected.y[*i]).abs();
+        error.is_nan() || error > bound(w.k(), expected.abs_sum[*i])
+    };
+    let bad: Vec<usize> = (0..y.len()).filter(beyond).collect();
+    let first = *bad.first()?;
+    Some(format!(
+        "{} outputs beyond the bound, first {first}: {} for {}",
+        bad.len(),
+        y[first],
+        expected.y[first]
+    ))
+}
+
+#[test]
+fn every_kernel_keeps_the_bound() {
+    let mut rng = common::rng("every_kernel_keeps_the_bound");
+    let mut shapes = Vec::new();
+    for k in [0, 1, 15, 16, 63, 64, 65, 127, 130] {
+        for (m, n) in [
+            (0, 3),
+            (1, 0),
+            (1, 1),
+            (1, 20),
+            (2, 9),
+            (3, 8),
+            (4, 17),
+            (5, 3),
+            (8, 7),
+            (9, 1),
+            (17, 20),
+        ] {
+            shapes.push((m, n, k));
+        }
+    }
+    shapes.extend([
+        (1, 130, 513),
+        (2, 64, 4097),
+        (8, 65, 1100),
+        (16, 49, 520),
+        (70, 100, 1100),
+        (530, 50, 600),
+    ]);
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for (i, (m, n, k)) in shapes.into_iter().enumerate() {
+        let x = activations(&mut rng, m * k);
+        for (j, (name, lut, signed)) in tables().into_iter().enumerate() {
+            // Pairwise: each table meets each granularity at some shape of each kind.
+            for g in 0..3 {
+                let granularity = GRANULARITIES[(i + 2 * j + 3 * g) % GRANULARITIES.len()];
+                let w = weights(&mut rng, (n, k), &lut, signed, granularity);
+                for kernel in Kernel::available() {
+                    let y = product(&w, &x, m, &Options::with_kernel(kernel).threads(Threads::One));
+                    count += 1;
+                    if let Some(why) = compare(&w, &x, m, &y) {
+                        let kernel = kernel.name();
+                        failures
+                            .push(format!("{kernel}, {name}, {granularity}, {m}×{n}×{k}: {why}"));
+                    }
+                }
+            }
+        }
+    }
+    println!("{count} products");
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn integers_are_exact() {
+    let mut rng = common::rng("integers_are_exact");
+    for (_, lut, signed) in
+        tables().into_iter().filter(|t| t.1.values().iter().all(|v| v.fract() == 0.0))
+    {
+        for (m, n, k) in [(1, 9, 200), (3, 5, 64), (8, 3, 129), (20, 50, 700)] {
+            let mut w = weights(&mut rng, (n, k), &lut, signed, Granularity::Tensor);
+            let scales = Scales::tensor(n, k, 0.5).expect("scales");
+            let signs = w.signs().map(|s| s.to_vec().into());
+            w = Weights::new((n, k), lut.clone(), w.codes().to_vec(), signs, scales)
+                .expect("weights");
+            let x: Vec<f32> =
+                activations(&mut rng, m * k).iter().map(|x| (x * 3.0).round()).collect();
+            let expected = reference::matmul(&w, &x, m).expect("a reference");
+            for kernel in Kernel::available() {
+                let y = product(&w, &x, m, &Options::with_kernel(kernel));
+                let y: Vec<f64> = y.into_iter().map(f64::from).collect();
+                assert_eq!(y, expected.y, "{}, {m}×{n}×{k}", kernel.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_epilogue_is_applied_at_the_store() {
+    let mut rng = common::rng("the_epilogue_is_applied_at_the_store");
+    let (n, k) = (70, 96);
+    let w = weights(&mut rng, (n, k), &lutmul::Lut::qins_linear(), true, Granularity::Row);
+    let bias = activations(&mut rng, n);
+    for m in [1, 3, 20] {
+        let x = activations(&mut rng, m * k);
+        let before = activations(&mut rng, m * n);
+        let sums = reference::matmul(&w, &x, m).expect("a reference");
+        for activation in Activation::ALL {
+            for (accumulate, bias) in [(false, None), (true, Some(&bias[..]))] {
+                let epilogue = Epilogue { bias, activation, accumulate };
+                for kernel in Kernel::available() {
+                    let mut y = before.clone();
+                    let x = MatRef::new(&x, m, k).expect("x");
+                    let to = MatMut::new(&mut y, m, n).expect("y");
+                    let options = Options::with_kernel(kernel);
+                    matmul(&w, x, to, &epilogue, &options, &mut Workspace::new())
+                        .expect("a product");
+                    for (i, y) in y.iter().enumerate() {
+                        let bias = bias.map_or(0.0, |b| f64::from(b[i % n]));
+                        let old = if accumulate { f64::from(before[i]) } else { 0.0 };
+                        let expected = reference::finish(sums.y[i], bias, activation, old);
+                        let error = (f64::from(*y) - expected).abs();
+                        // Slopes of all activations are below 1.2.
+                        let bound = 1.2 * bound(k, sums.abs_sum[i]) + 1e-6 * (1.0 + expected.abs());
+                        assert!(
+                            error <= bound,
+                            "{} {activation} {y} for {expected}",
+                            kernel.name()
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn shapes_are_as_documented() {
+    let mut rng = common::rng("shapes_are_as_documented");
+    let lut = lutmul::Lut::int8();
+    let row = weights(&mut rng, (4, 96), &lut, false, Granularity::Row);
+    let odd = weights(&mut rng, (4, 96), &lut, false, Granularity::Group(20));
+    assert_eq!([1, 8, 9].map(|m| Shape::of(&row, m)), [Shape::Row, Shape::Row, Shape::Panel]);
+    assert_eq!(Shape::of(&odd, 1), Shape::Panel);
+}

@@ -1,0 +1,157 @@
+//! What F32 mode promises: threads and row ranges never change a bit, nor do strides or borrowed
+//! and unaligned bytes.
+
+mod common;
+
+use common::{GRANULARITIES, activations, tables, weights};
+use lutmul::{
+    Activations, Epilogue, Kernel, MatMut, MatRef, Options, Scratch, Threads, Weights, Workspace,
+    bf16, f16, matmul, matmul_packed, matmul_rows,
+};
+
+fn bits(y: &[f32]) -> Vec<u32> {
+    y.iter().map(|y| y.to_bits()).collect()
+}
+
+#[test]
+fn threads_ranges_strides_and_alignment_never_change_a_bit() {
+    let mut rng = common::rng("threads_ranges_strides_and_alignment_never_change_a_bit");
+    let pools: Vec<_> = [2, 7]
+        .map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads"))
+        .into();
+    for (i, (name, lut, signed)) in tables().into_iter().enumerate() {
+        for (m, n, k) in [(1, 1000, 200), (3, 300, 333), (40, 500, 640)] {
+            let w = weights(&mut rng, (n, k), &lut, signed, GRANULARITIES[i % GRANULARITIES.len()]);
+            let x = activations(&mut rng, m * k);
+            let x = MatRef::new(&x, m, k).expect("x");
+            for kernel in Kernel::available() {
+                let options = Options::with_kernel(kernel);
+                let one = options.threads(Threads::One);
+                let epilogue = Epilogue::default();
+                let mut workspace = Workspace::new();
+                let mut expected = vec![f32::NAN; m * n];
+                let y = MatMut::new(&mut expected, m, n).expect("y");
+                matmul(&w, x, y, &epilogue, &one, &mut workspace).expect("a product");
+                let what = format!("{name}, {}, {m}×{n}×{k}", kernel.name());
+
+                for pool in &pools {
+                    let mut y = vec![f32::NAN; m * n];
+                    let to = MatMut::new(&mut y, m, n).expect("y");
+                    pool.install(|| matmul(&w, x, to, &epilogue, &options, &mut Workspace::new()))
+                        .expect("a product");
+                    assert_eq!(
+                        bits(&y),
+                        bits(&expected),
+                        "{what}, {} threads",
+                        pool.current_num_threads()
+                    );
+                }
+
+                // Ranges of any length, into blocks of columns of a matrix with a stride.
+                let mut packed = Activations::new();
+                packed.pack(&w, x, &options).expect("packed");
+                let stride = n + 5;
+                let mut y = vec![7.0; m * stride];
+                let mut rest = MatMut::with_stride(&mut y, m, n, stride).expect("y");
+                let mut start = 0;
+                for len in [1, 8, 50, 63, 100].into_iter().cycle() {
+                    let end = n.min(start + len);
+                    let (part, others) = rest.split_columns(end - start);
+                    matmul_rows(
+                        &w,
+                        start..end,
+                        &packed,
+                        part,
+                        &epilogue,
+                        &one,
+                        &mut Scratch::new(),
+                    )
+                    .expect("a range");
+                    rest = others;
+                    start = end;
+                    if end == n {
+                        break;
+                    }
+                }
+                for (token, row) in y.chunks(stride).enumerate() {
+                    assert_eq!(
+                        bits(&row[..n]),
+                        bits(&expected[token * n..][..n]),
+                        "{what}, ranges"
+                    );
+                    assert!(row[n..].iter().all(|v| *v == 7.0), "{what}: wrote between rows");
+                }
+
+                // The same bytes, borrowed and at an odd address.
+                let mut codes = vec![0];
+                codes.extend_from_slice(w.codes());
+                let signs: Option<Vec<u8>> = w.signs().map(|s| [&[0], s].concat());
+                let borrowed = Weights::new(
+                    (n, k),
+                    lut.clone(),
+                    &codes[1..],
+                    signs.as_ref().map(|s| s[1..].into()),
+                    w.scales().clone(),
+                )
+                .expect("weights");
+                let mut y = vec![f32::NAN; m * n];
+                let to = MatMut::new(&mut y, m, n).expect("y");
+                matmul_packed(&borrowed, &packed, to, &epilogue, &one, workspace.scratch())
+                    .expect("a product");
+                assert_eq!(bits(&y), bits(&expected), "{what}, borrowed");
+            }
+        }
+    }
+}
+
+#[test]
+fn narrow_types_are_widened_exactly_and_rounded_once() {
+    let mut rng = common::rng("narrow_types_are_widened_exactly_and_rounded_once");
+    let (n, k) = (70, 130);
+    let w = weights(&mut rng, (n, k), &lutmul::Lut::e5m2(), false, lutmul::Granularity::Row);
+    for m in [1, 5, 33] {
+        let half: Vec<f16> = activations(&mut rng, m * k).into_iter().map(f16::from_f32).collect();
+        let wide: Vec<f32> = half.iter().map(|x| x.to_f32()).collect();
+        for kernel in Kernel::available() {
+            let options = Options::with_kernel(kernel);
+            let mut workspace = Workspace::new();
+            let mut y = vec![0.0f32; m * n];
+            let mut y16 = vec![f16::ZERO; m * n];
+            let mut y_bf = vec![bf16::ZERO; m * n];
+            let epilogue = Epilogue::default();
+            let x = MatRef::new(&wide, m, k).expect("x");
+            matmul(
+                &w,
+                x,
+                MatMut::new(&mut y, m, n).expect("y"),
+                &epilogue,
+                &options,
+                &mut workspace,
+            )
+            .expect("f32");
+            let x = MatRef::new(&half, m, k).expect("x");
+            matmul(
+                &w,
+                x,
+                MatMut::new(&mut y16, m, n).expect("y"),
+                &epilogue,
+                &options,
+                &mut workspace,
+            )
+            .expect("f16");
+            matmul(
+                &w,
+                x,
+                MatMut::new(&mut y_bf, m, n).expect("y"),
+                &epilogue,
+                &options,
+                &mut workspace,
+            )
+            .expect("bf16");
+            let expected: Vec<_> = y.iter().map(|y| f16::from_f32(*y).to_bits()).collect();
+            assert_eq!(y16.iter().map(|y| y.to_bits()).collect::<Vec<_>>(), expected);
+            let expected: Vec<_> = y.iter().map(|y| bf16::from_f32(*y).to_bits()).collect();
+            assert_eq!(y_bf.iter().map(|y| y.to_bits()).collect::<Vec<_>>(), expected);
+        }
+    }
+}
