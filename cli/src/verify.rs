@@ -1,5 +1,6 @@
 //! `lutmul verify`: how far a converted file is from its original.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -181,9 +182,10 @@ impl Args {
             }
             carried += 1;
         }
+        let coded: HashSet<_> = converted.layers().iter().map(|l| l.tensor.as_str()).collect();
         for tensor in original.tensors() {
             let name = tensor.name;
-            let found = converted.file().tensor(name).is_some() || converted.layer(name).is_some();
+            let found = converted.file().tensor(name).is_some() || coded.contains(name);
             ensure!(found, "{to}: tensor {name:?} of {from} is missing");
         }
         Ok(carried)

@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Dir, File, le_bytes, model, raw, weights};
+use lutmul::checkpoint::Checkpoint;
 use serde_json::json;
 
 /// The commands that read a file must all refuse it.
@@ -277,4 +278,41 @@ fn codes_that_stand_for_nan() {
     dir.fail(&["verify", "original", "bad"], &["bad", "layer \"a\"", "NaN at row 2, column 7"]);
     dir.put("unused", &file.bytes());
     dir.succeed(&["verify", "original", "unused"]);
+}
+
+/// Any byte of the header may be any other: what comes of it is a file that can be read, or an error.
+#[test]
+fn headers_with_wrong_bytes() {
+    let dir = Dir::new();
+    let good = lutmul("", |_| ()).bytes();
+    let header = good.len() - 30 - 6 - 1024 - 12;
+    let mut state = 1u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize % below
+    };
+    let (mut read, mut refused) = (0, 0);
+    for _ in 0..4000 {
+        let mut bytes = good.clone();
+        for _ in 0..=random(2) {
+            // Digits and punctuation go further than bytes that no JSON has.
+            let candidates = b"0123456789,:[]{}\"\\ -.eUFn\0\xFF";
+            bytes[random(header)] = candidates[random(candidates.len())];
+        }
+        let path = dir.put("file", &bytes);
+        match Checkpoint::open(&path) {
+            Err(error) => {
+                assert!(error.to_string().starts_with(path.to_str().unwrap()), "{error}");
+                refused += 1;
+            }
+            Ok(checkpoint) => {
+                for layer in checkpoint.layers() {
+                    let weights = checkpoint.weights(layer).unwrap();
+                    assert!(weights.bytes() <= bytes.len());
+                }
+                read += 1;
+            }
+        }
+    }
+    assert!(read > 10 && refused > 1000, "{read} read, {refused} refused");
 }

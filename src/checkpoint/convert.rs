@@ -7,7 +7,7 @@ use safetensors::tensor::Dtype;
 use super::header::Entry;
 use super::layers::{Checkpoint, Layer, Record};
 use super::tensors::{Tensor, TensorFile};
-use super::write::{Writer, check_target};
+use super::write::Writer;
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::format::Format;
@@ -90,7 +90,6 @@ pub fn convert(
     {
         return Err(Error::file(output, "is the input as well as the output"));
     }
-    check_target(output, conversion.overwrite)?;
     convert_file(input, output, conversion, progress, true)
 }
 

@@ -223,9 +223,14 @@ impl Checkpoint {
         &self.layers
     }
 
-    /// The layer of a name, or of an original tensor's name.
+    /// The layer of a name, which may be that of the original tensor.
     pub fn layer(&self, name: &str) -> Option<&Layer> {
-        self.layers.iter().find(|l| l.name == name || l.tensor == name)
+        let find = |name: &str| {
+            let found = self.layers.binary_search_by(|layer| layer.name.as_str().cmp(name));
+            found.ok().map(|i| &self.layers[i])
+        };
+        let of_tensor = || find(name.strip_suffix(".weight")?).filter(|l| l.tensor == name);
+        find(name).or_else(of_tensor)
     }
 
     /// The tensors that belong to no layer.

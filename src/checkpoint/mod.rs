@@ -19,6 +19,23 @@
 //!
 //! `tensor`, `dtype` and `shape` are those of the original, so that it is known what was replaced:
 //! a tensor whose name does not end in `.weight` keeps the whole of it as NAME.
+//!
+//! ```no_run
+//! use lutmul::checkpoint::{Checkpoint, Conversion, TensorFile, convert, is_linear};
+//! use lutmul::{Format, Granularity};
+//!
+//! let original = TensorFile::open("model.safetensors")?;
+//! let (format, granularity) = (Format::QinsLinear, Granularity::Row);
+//! let conversion = Conversion { format, granularity, select: &is_linear, overwrite: false };
+//! convert(&original, "coded.safetensors".as_ref(), &conversion, &mut |_, _| Ok(()))?;
+//!
+//! let coded = Checkpoint::open("coded.safetensors")?;
+//! for layer in coded.layers() {
+//!     let weights = coded.weights(layer)?; // codes and signs are read where they are mapped
+//!     println!("{}: {} bytes", layer.name, weights.bytes());
+//! }
+//! # Ok::<(), lutmul::Error>(())
+//! ```
 
 mod convert;
 mod header;

@@ -78,7 +78,7 @@ impl Writer {
 }
 
 /// Refuses what must not be written to, before any work is done.
-pub(super) fn check_target(target: &Path, overwrite: bool) -> Result<()> {
+fn check_target(target: &Path, overwrite: bool) -> Result<()> {
     let fail = |why: &str| Err(Error::file(target, why));
     match target.symlink_metadata() {
         Ok(kind) if kind.is_dir() => fail("is a directory"),
