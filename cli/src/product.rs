@@ -1,6 +1,7 @@
 //! What errors of the weights do to products.
 
-use lutmul::Weights;
+use anyhow::Result;
+use lutmul::{Epilogue, MatMut, MatRef, Options, Weights, Workspace, matmul};
 use rand::{SeedableRng, rngs::StdRng};
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
@@ -18,57 +19,43 @@ pub struct ProductError {
     pub sqnr_db: f64,
 }
 
-/// Sums over some of the outputs.
-#[derive(Clone, Copy, Default)]
-struct Sums {
-    abs: f64,
-    max: f64,
-    squares: f64,
-    signal: f64,
-}
-
-impl Sums {
-    fn and(self, other: Self) -> Self {
-        Self {
-            abs: self.abs + other.abs,
-            max: self.max.max(other.max),
-            squares: self.squares + other.squares,
-            signal: self.signal + other.signal,
-        }
-    }
-}
-
-/// Compares `x·Wᵀ` for the original and the decoded weights, both in f64.
-pub fn error(original: &[f32], weights: &Weights<'_>, seed: u64) -> ProductError {
+/// Compares `x·Wᵀ` as lutmul computes it from the codes with that of the original weights in f64.
+pub fn error(original: &[f32], weights: &Weights<'_>, seed: u64) -> Result<ProductError> {
     let (n, k) = (weights.n(), weights.k());
     let mut random = StdRng::seed_from_u64(seed);
-    let x: Vec<[f64; TOKENS]> =
-        (0..k).map(|_| std::array::from_fn(|_| StandardNormal.sample(&mut random))).collect();
-    // One row of errors is enough: products are linear in the weights.
-    let rows: Vec<Sums> = (0..n)
-        .into_par_iter()
-        .map(|row| {
-            let (mut signal, mut error) = ([0.0; TOKENS], [0.0; TOKENS]);
-            for (col, x) in x.iter().enumerate() {
-                let w = f64::from(original[row * k + col]);
-                let e = f64::from(weights.at(row, col)) - w;
-                for token in 0..TOKENS {
-                    signal[token] += w * x[token];
-                    error[token] += e * x[token];
-                }
-            }
-            signal.iter().zip(error).fold(Sums::default(), |sums, (y, e)| {
-                sums.and(Sums { abs: e.abs(), max: e.abs(), squares: e * e, signal: y * y })
-            })
-        })
-        .collect();
-    // In order of rows, so that the number of threads changes nothing.
-    let sums = rows.into_iter().fold(Sums::default(), Sums::and);
-    let count = (n * TOKENS).max(1) as f64;
-    ProductError {
-        mean_abs: sums.abs / count,
-        max_abs: sums.max,
-        rms: (sums.squares / count).sqrt(),
-        sqnr_db: 10.0 * (sums.signal / sums.squares).log10(),
+    let x: Vec<f32> = (0..TOKENS * k).map(|_| StandardNormal.sample(&mut random)).collect();
+    let mut y = vec![0f32; TOKENS * n];
+    let (x_rows, y_rows) = (MatRef::new(&x, TOKENS, k)?, MatMut::new(&mut y, TOKENS, n)?);
+    let (epilogue, options) = (Epilogue::default(), Options::new()?);
+    matmul(weights, x_rows, y_rows, &epilogue, &options, &mut Workspace::default())?;
+
+    let expected = products(original, &x, n, k);
+    let (mut abs, mut max, mut squares, mut signal) = (0.0, 0f64, 0.0, 0.0);
+    for (row, expected) in expected.iter().enumerate() {
+        for (token, expected) in expected.iter().enumerate() {
+            let error = (f64::from(y[token * n + row]) - expected).abs();
+            (abs, max, squares) = (abs + error, max.max(error), squares + error * error);
+            signal += expected * expected;
+        }
     }
+    let count = y.len().max(1) as f64;
+    let (mean_abs, rms) = (abs / count, (squares / count).sqrt());
+    Ok(ProductError { mean_abs, max_abs: max, rms, sqnr_db: 10.0 * (signal / squares).log10() })
+}
+
+/// `W·xᵀ` in f64, a row for every row of W.
+fn products(w: &[f32], x: &[f32], n: usize, k: usize) -> Vec<[f64; TOKENS]> {
+    // Transposed, so that the sums of the tokens run side by side.
+    let x: Vec<[f64; TOKENS]> =
+        (0..k).map(|col| std::array::from_fn(|token| f64::from(x[token * k + col]))).collect();
+    let row = |row: usize| {
+        let mut sums = [0.0; TOKENS];
+        for (w, x) in w[row * k..][..k].iter().zip(&x) {
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum += f64::from(*w) * x;
+            }
+        }
+        sums
+    };
+    (0..n).into_par_iter().map(row).collect()
 }

@@ -108,7 +108,7 @@ impl Row {
             format: layer.format.name(),
             scales: layer.granularity.to_string(),
             weights: WeightError::new(&values, &weights).with_context(to)?,
-            products: product::error(&values, &weights, seed),
+            products: product::error(&values, &weights, seed)?,
         })
     }
 
@@ -131,7 +131,7 @@ impl Row {
 
 /// The heads of [`Row::cells`].
 const HEAD: [&str; 8] =
-    ["layer", "shape", "mean |e|", "max |e|", "rms e", "SQNR dB", "rms e(xW)", "SQNR dB"];
+    ["layer", "shape", "mean |e|", "max |e|", "rms e", "SQNR dB", "x·W rms e", "SQNR dB"];
 
 impl Args {
     /// Compares.
