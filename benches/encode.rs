@@ -20,7 +20,7 @@ fn encode<T: Element>(c: &mut Criterion, w: &[T], format: &Format, granularity: 
         bytes: size_of_val(w) as u64,
     });
     group.bench_function(format!("{format} {granularity}"), |b| {
-        b.iter_with_large_drop(|| Weights::encode(w, (N, K), format, granularity));
+        b.iter(|| Weights::encode(w, (N, K), format, granularity));
     });
     group.finish();
 }

@@ -83,12 +83,23 @@ impl Weights<'_> {
         }
         let Some(signs) = self.signs() else { return };
         let signs = &signs[row * sign_stride(k)..][..sign_stride(k)];
-        for (out, byte) in out.chunks_mut(8).zip(signs) {
-            for (bit, out) in out.iter_mut().enumerate() {
-                let sign = u32::from(byte >> bit & 1) << 31;
-                *out = f32::from_bits(out.to_bits() ^ sign);
-            }
-        }
+        let flip = |out: &mut f32, byte: u8, bit: usize| {
+            *out = f32::from_bits(out.to_bits() ^ (u32::from(byte) << (31 - bit) & 1 << 31));
+        };
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let (eights, rest) = out.as_chunks_mut::<8>();
+                for (eight, byte) in eights.iter_mut().zip(signs) {
+                    for (bit, out) in eight.iter_mut().enumerate() {
+                        flip(out, *byte, bit);
+                    }
+                }
+                for (bit, out) in rest.iter_mut().enumerate() {
+                    flip(out, signs[k / 8], bit);
+                }
+            },
+        );
     }
 }
 

@@ -18,6 +18,7 @@ mod lut;
 mod mat;
 mod options;
 pub mod reference;
+mod report;
 mod scales;
 mod weights;
 
@@ -34,5 +35,6 @@ pub use lut::Lut;
 pub use lutmul_kernels::{Kernel, KernelInfo};
 pub use mat::{MatMut, MatRef};
 pub use options::{Mode, Options, Threads, kernel};
+pub use report::ErrorReport;
 pub use scales::{Granularity, Scales};
 pub use weights::{NonFinite, Weights, sign_stride};

@@ -35,18 +35,30 @@ pub(super) fn signed_codes(w: &[f32], inverse: f64, codes: &mut [u8]) {
 /// Bits beyond the row are 0.
 #[inline(always)]
 pub(super) fn pack_signs(w: &[f32], signs: &mut [u8]) {
-    const BYTES: usize = 8;
-    for (w, signs) in w.chunks(8 * BYTES).zip(signs.chunks_mut(BYTES)) {
-        // Two steps, because LLVM vectorises the comparison but has no idiom for its mask.
-        let mut negative = [0u8; 8 * BYTES];
-        for (negative, w) in negative.iter_mut().zip(w) {
-            *negative = u8::from(*w < 0.0);
-        }
-        for (sign, eight) in signs.iter_mut().zip(negative.as_chunks::<8>().0) {
-            // Byte i, times 2^(56−7i), is bit 56 + i.
-            *sign = (u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8;
-        }
+    let (w, w_rest) = w.as_chunks::<64>();
+    let (signs, signs_rest) = signs.split_at_mut(8 * w.len());
+    for (w, signs) in w.iter().zip(signs.as_chunks_mut::<8>().0) {
+        *signs = sign_bits(w);
     }
+    let mut padded = [0.0; 64];
+    padded[..w_rest.len()].copy_from_slice(w_rest);
+    signs_rest.copy_from_slice(&sign_bits(&padded)[..signs_rest.len()]);
+}
+
+/// The sign bits of a line of weights. In two steps, because LLVM vectorises the comparison but has
+/// no idiom for its mask.
+#[inline(always)]
+fn sign_bits(w: &[f32; 64]) -> [u8; 8] {
+    let mut negative = [0u8; 64];
+    for (negative, w) in negative.iter_mut().zip(w) {
+        *negative = u8::from(*w < 0.0);
+    }
+    let mut signs = [0; 8];
+    for (sign, eight) in signs.iter_mut().zip(negative.as_chunks::<8>().0) {
+        // Byte i, times 2^(56−7i), is bit 56 + i.
+        *sign = (u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8;
+    }
+    signs
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ use scan::Span;
 /// A matrix to encode, and how scales divide it.
 struct Source<'a, T> {
     w: &'a [T],
+    /// Rows; none if there are no columns.
     n: usize,
     k: usize,
     /// Rows and columns that share a scale.
@@ -121,8 +122,14 @@ impl Weights<'static> {
             return Err(Error::invalid("scales", format!("{granularity} has a size of 0")));
         }
         let (grid_rows, grid_cols) = granularity.grid(n, k);
-        let source = Source { w, n, k, block, grid_cols };
-        let mut units = vec![Unit::default(); area("scales", grid_rows, grid_cols)?];
+        // Rows without weights are no work, however many there are.
+        let source = Source { w, n: if k == 0 { 0 } else { n }, k, block, grid_cols };
+        let mut units = Vec::new();
+        let grid = area("scales", grid_rows, grid_cols)?;
+        // The only size that no buffer of the caller's bounds (k = 0).
+        let overflow = |_| Error::Overflow { what: "scales", rows: grid_rows, cols: grid_cols };
+        units.try_reserve_exact(grid).map_err(overflow)?;
+        units.resize(grid, Unit::default());
         let mut codes = vec![0; expected];
         let mut signs = format.has_signs().then(|| vec![0; n * sign_stride(k)]);
 
@@ -215,14 +222,11 @@ impl<T: Element> Source<'_, T> {
         signs: Option<&'a mut [u8]>,
         units: Option<&'a mut [Unit]>,
     ) -> Vec<Task<'a>> {
-        if self.k == 0 {
-            return Vec::new();
-        }
         let rows = bands::band_rows(self.k);
-        let mut signs = signs.map(|signs| signs.chunks_mut(rows * sign_stride(self.k)));
-        let mut units = units.map(|units| units.chunks_mut(rows * self.grid_cols));
+        let mut signs = signs.map(|signs| signs.chunks_mut(rows * sign_stride(self.k).max(1)));
+        let mut units = units.map(|units| units.chunks_mut(rows * self.grid_cols.max(1)));
         let starts = (0..self.n).step_by(rows);
-        let bands = starts.zip(codes.chunks_mut(rows * self.k));
+        let bands = starts.zip(codes.chunks_mut(rows * self.k.max(1)));
         bands
             .map(|(start, codes)| Task {
                 rows: start..(start + rows).min(self.n),

@@ -1,0 +1,328 @@
+//! Encoding: every format and granularity against the definition, element types, threads, errors.
+
+use lutmul::{Element, Error, Format, Granularity, Lut, Weights, bf16, f16, sign_stride};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rand_distr::StandardNormal;
+
+const SHAPES: [(usize, usize); 10] =
+    [(0, 0), (0, 5), (5, 0), (1, 1), (1, 9), (7, 1), (3, 63), (5, 64), (9, 65), (40, 1700)];
+
+const GRAINS: [Granularity; 7] = [
+    Granularity::Tensor,
+    Granularity::Row,
+    Granularity::Group(1),
+    Granularity::Group(7),
+    Granularity::Group(32),
+    Granularity::Block(2, 3),
+    Granularity::Block(128, 128),
+];
+
+/// Weights of a transformer's kind: Gaussian rows of different sizes, some zeros, a row of zeros.
+fn gaussian(n: usize, k: usize, seed: u64) -> Vec<f32> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut weight = |i: usize| match i {
+        _ if i / k == 4 => 0.0,
+        _ if i % 13 == 5 => [0.0, -0.0][i % 2],
+        _ => 0.02 * (1 + i / k % 5) as f32 * rng.sample::<f32, _>(StandardNormal),
+    };
+    (0..n * k).map(&mut weight).collect()
+}
+
+fn formats() -> Vec<Format> {
+    let mut rng = StdRng::seed_from_u64(99);
+    let mut values = [0f32; 256];
+    values.fill_with(|| rng.sample(StandardNormal));
+    values[3] = f32::NAN;
+    values[200] = f32::NEG_INFINITY;
+    values[10] = values[9];
+    let magnitudes = values.map(f32::abs);
+    let mut formats = Format::NAMED.to_vec();
+    formats.push(Format::Table(Lut::new(&values).unwrap()));
+    formats.push(Format::Table(Lut::new(&magnitudes).unwrap()));
+    formats
+}
+
+/// max|w| of the block a weight is in.
+fn block_max(w: &[f32], (n, k): (usize, usize), g: Granularity, (row, col): (usize, usize)) -> f32 {
+    let (rows, cols) = g.block(n, k);
+    let (r0, c0) = (row / rows * rows, col / cols * cols);
+    let mut max = 0f32;
+    for r in r0..(r0 + rows).min(n) {
+        for c in c0..(c0 + cols).min(k) {
+            max = max.max(w[r * k + c].abs());
+        }
+    }
+    max
+}
+
+/// Everything that the documentation of `Weights::encode` says, weight by weight.
+fn check(w: &[f32], (n, k): (usize, usize), format: &Format, granularity: Granularity) {
+    let encoded = Weights::encode(w, (n, k), format, granularity).unwrap();
+    let what = format!("{format} {granularity} {n}×{k}");
+    assert_eq!(encoded.scales().granularity(), granularity, "{what}");
+    assert_eq!(encoded.signs().is_some(), format.has_signs(), "{what}");
+    let values = encoded.lut().values();
+    let qins = [Format::QinsLinear, Format::QinsLog, Format::QinsInverse].contains(format);
+    let candidates: Vec<f64> = values[usize::from(qins)..]
+        .iter()
+        .filter(|v| v.is_finite())
+        .map(|v| f64::from(*v))
+        .collect();
+    let kmeans = [Format::KMeans, Format::KMeansSigned].contains(format);
+    let top = if kmeans { 1.0 } else { encoded.lut().max_abs() };
+    let top = if *format == Format::Int8 { 127.0 } else { top };
+    for (i, weight) in w.iter().enumerate() {
+        let (row, col) = (i / k, i % k);
+        let what = || format!("{what}: {weight:e} at {row}, {col}");
+        let (code, scale) = (encoded.codes()[i], encoded.scales().at(row, col));
+        let max = block_max(w, (n, k), granularity, (row, col));
+        let negative = encoded
+            .signs()
+            .map(|signs| signs[row * sign_stride(k) + col / 8] >> (col % 8) & 1 == 1);
+        assert!(negative.is_none_or(|negative| negative == (*weight < 0.0)), "{}", what());
+        let expected_scale = if *format == Format::QinsInverse { 1.0 } else { max / top };
+        assert_eq!(scale, expected_scale, "{}", what());
+        if scale == 0.0 {
+            assert!(!qins || code == 1, "{}", what());
+            continue;
+        }
+        assert!(!qins || code > 0, "{}", what());
+        let value = if negative.is_some() { weight.abs() } else { *weight };
+        match format {
+            Format::QinsLinear => {
+                let exact = f64::from(value) * 254.0 / f64::from(max) + 1.0;
+                assert_eq!(f64::from(code), exact.round_ties_even(), "{}", what());
+            }
+            Format::Int8 => {
+                let exact = f64::from(value) * 127.0 / f64::from(max);
+                assert_eq!(f64::from(code as i8), exact.round_ties_even(), "{}", what());
+                assert_ne!(code, 0x80, "{}", what());
+            }
+            _ => {
+                let v = f64::from(value) / f64::from(scale);
+                let distance = |entry: f64| (entry - v).abs();
+                let best = candidates.iter().map(|e| distance(*e)).fold(f64::INFINITY, f64::min);
+                let got = distance(f64::from(values[usize::from(code)]));
+                assert!(got <= best * (1.0 + 1e-12), "{}: {got:e}, not {best:e}", what());
+            }
+        }
+    }
+    let padding = (k % 8 != 0).then_some(0xFFu8 << (k % 8));
+    for row in 0..n {
+        let last = encoded.signs().and_then(|s| s[row * sign_stride(k)..].get(k / 8));
+        assert!(last.zip(padding).is_none_or(|(last, padding)| last & padding == 0), "{what}");
+    }
+}
+
+#[test]
+fn all_formats_and_granularities() {
+    for (n, k) in SHAPES {
+        let w = gaussian(n, k, (n * 31 + k) as u64);
+        for format in formats() {
+            for granularity in GRAINS {
+                if n * k <= 1000 || granularity != Granularity::Block(128, 128) {
+                    // Checking a large block at each weight would take minutes.
+                    let large = n * k > 1000;
+                    if !(large && granularity == Granularity::Tensor) {
+                        check(&w, (n, k), &format, granularity);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_across_bands() {
+    // A band is 65536 weights: blocks of 64 rows of 3000 span several, and the last one is partial.
+    let (n, k) = (150, 3000);
+    let w = gaussian(n, k, 5);
+    for granularity in [Granularity::Tensor, Granularity::Block(64, 1000)] {
+        let encoded = Weights::encode(&w, (n, k), &Format::QinsLinear, granularity).unwrap();
+        let (rows, cols) = granularity.block(n, k);
+        let (grid_rows, grid_cols) = granularity.grid(n, k);
+        for i in 0..grid_rows * grid_cols {
+            let at = (i / grid_cols * rows, i % grid_cols * cols);
+            let max = block_max(&w, (n, k), granularity, at);
+            assert_eq!(encoded.scales().values()[i], max / 254.0, "{granularity} {i}");
+        }
+        let report = encoded.error_report(&w).unwrap();
+        let largest = encoded.scales().values().iter().fold(0f32, |a, b| a.max(*b));
+        assert!(report.max_abs <= f64::from(largest) * 0.5001);
+    }
+}
+
+#[test]
+fn a_users_table_of_qins_linear_is_qins_linear() {
+    let (n, k) = (20, 300);
+    let w = gaussian(n, k, 6);
+    let named = Weights::encode(&w, (n, k), &Format::QinsLinear, Granularity::Row).unwrap();
+    let table = Format::Table(Lut::qins_linear());
+    let searched = Weights::encode(&w, (n, k), &table, Granularity::Row).unwrap();
+    assert_eq!(named.scales(), searched.scales());
+    assert_eq!(named.signs(), searched.signs());
+    // Codes 0 and 1 are both 0; w/max·254 and w/scale differ by the rounding of scale.
+    let same = |(a, b): (&u8, &u8)| a == b || (*a == 1 && *b == 0);
+    assert!(named.codes().iter().zip(searched.codes()).all(same));
+}
+
+#[test]
+fn fp8_is_the_cast_of_ieee() {
+    // A maximum of 448 makes the scale 1: encoding is then a cast, ties to even.
+    let w = [448.0, 17.0, 19.0, -17.0, 0.001953125, 0.0009765625, 0.0029296875, 0.015625, -433.0];
+    let encoded = Weights::encode(&w, (1, 9), &Format::E4m3, Granularity::Tensor).unwrap();
+    let decoded: Vec<f32> = (0..9).map(|i| encoded.at(0, i)).collect();
+    let expected = [448.0, 16.0, 20.0, -16.0, 0.001953125, 0.0, 0.00390625, 0.015625, -448.0];
+    assert_eq!(decoded, expected);
+    let every: Vec<f32> = Lut::e5m2().values().iter().copied().filter(|v| v.is_finite()).collect();
+    let shape = (1, every.len());
+    let encoded = Weights::encode(&every, shape, &Format::E5m2, Granularity::Row).unwrap();
+    let mut decoded = vec![0f32; every.len()];
+    encoded.decode(&mut decoded).unwrap();
+    assert_eq!(decoded, every);
+}
+
+#[test]
+fn qins_log_spans_the_tensor() {
+    let w = [0.5f32, -0.001, 0.25, 0.0, 0.1, -0.5];
+    let encoded = Weights::encode(&w, (2, 3), &Format::QinsLog, Granularity::Tensor).unwrap();
+    assert_eq!(encoded.lut().entry(1), 1.0);
+    assert!((encoded.lut().entry(255) - 0.002).abs() < 1e-9);
+    assert_eq!(encoded.codes()[0], 1);
+    assert_eq!((encoded.codes()[1], encoded.codes()[3]), (255, 255));
+    // With row scales the smallest ratio is looked for within rows.
+    let encoded = Weights::encode(&w, (2, 3), &Format::QinsLog, Granularity::Row).unwrap();
+    assert!((encoded.lut().entry(255) - 0.002).abs() < 1e-9);
+}
+
+#[test]
+fn f16_and_bf16_are_widened() {
+    fn same<T: Element>(w: &[f32], (n, k): (usize, usize)) {
+        let narrow: Vec<T> = w.iter().map(|w| T::from_f32(*w)).collect();
+        let wide: Vec<f32> = narrow.iter().map(|w| w.to_f32()).collect();
+        for format in formats() {
+            for granularity in GRAINS {
+                let a = Weights::encode(&narrow, (n, k), &format, granularity).unwrap();
+                let b = Weights::encode(&wide, (n, k), &format, granularity).unwrap();
+                assert_eq!(a.codes(), b.codes(), "{} {format} {granularity}", T::NAME);
+                assert_eq!((a.signs(), a.scales()), (b.signs(), b.scales()));
+                assert_eq!(a.error_report(&narrow).unwrap(), b.error_report(&wide).unwrap());
+            }
+        }
+    }
+    let w = gaussian(9, 65, 8);
+    same::<f16>(&w, (9, 65));
+    same::<bf16>(&w, (9, 65));
+}
+
+#[cfg(feature = "rayon")]
+#[test]
+fn threads_change_nothing() {
+    let (n, k) = (301, 1003);
+    let w = gaussian(n, k, 9);
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut all = Vec::new();
+            for format in formats() {
+                for granularity in
+                    [Granularity::Row, Granularity::Tensor, Granularity::Block(100, 128)]
+                {
+                    let encoded = Weights::encode(&w, (n, k), &format, granularity).unwrap();
+                    let mut decoded = vec![0f32; n * k];
+                    encoded.decode(&mut decoded).unwrap();
+                    let decoded: Vec<u32> = decoded.into_iter().map(f32::to_bits).collect();
+                    let report = encoded.error_report(&w).unwrap();
+                    let table = encoded.lut().values().map(f32::to_bits);
+                    let (codes, signs) =
+                        (encoded.codes().to_vec(), encoded.signs().map(<[u8]>::to_vec));
+                    all.push((table, codes, signs, encoded.scales().clone(), decoded, report));
+                }
+            }
+            all
+        })
+    };
+    let one = run(1);
+    for threads in [2, 3, 8] {
+        assert!(run(threads) == one, "{threads} threads");
+    }
+}
+
+#[test]
+fn the_ends_of_the_number_range() {
+    let tiny = f32::from_bits(1);
+    let cases = [
+        vec![tiny, -tiny, 0.0, 2.0 * tiny],
+        vec![1e-40, -3e-41, 1e-45, 0.0],
+        vec![f32::MIN_POSITIVE, -1e-39, 1e-45, 0.0],
+        vec![f32::MAX, -f32::MAX, 1e38, 1.0],
+        vec![f32::MAX, tiny, -tiny, 0.0],
+    ];
+    for w in cases {
+        let max = f64::from(w.iter().fold(0f32, |a, b| a.max(b.abs())));
+        for format in formats() {
+            for granularity in [Granularity::Tensor, Granularity::Group(2), Granularity::Group(1)] {
+                let encoded = Weights::encode(&w, (1, 4), &format, granularity).unwrap();
+                let mut decoded = [0f32; 4];
+                encoded.decode(&mut decoded).unwrap();
+                let what = format!("{format} {granularity} {w:?}: {decoded:?}");
+                assert!(decoded.iter().all(|d| d.is_finite()), "{what}");
+                if format != Format::QinsInverse {
+                    // Half the widest gap of any of these tables, and the rounding of subnormals.
+                    let bound = 0.3 * max + f64::from(tiny);
+                    // QINS log has no zero: it becomes the smallest magnitude there is.
+                    let log = format == Format::QinsLog;
+                    let near = |(d, w): (&f32, &f32)| {
+                        (log && *w == 0.0) || (f64::from(*d) - f64::from(*w)).abs() <= bound
+                    };
+                    assert!(decoded.iter().zip(&w).all(near), "{what}");
+                }
+                if [Format::QinsLinear, Format::Int8].contains(&format) && max < 1e-41 {
+                    assert_eq!(decoded, w[..], "{what}: below 127 steps of f32 nothing is lost");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_weight_that_is_not_finite_is_named() {
+    let (n, k) = (70, 2000);
+    for (at, value) in [(0, f32::NAN), (123_456, f32::INFINITY), (n * k - 1, -f32::INFINITY)] {
+        let mut w = gaussian(n, k, 10);
+        w[at..].iter_mut().step_by(911).for_each(|w| *w = value);
+        for format in formats() {
+            for granularity in GRAINS {
+                let error = Weights::encode(&w, (n, k), &format, granularity).unwrap_err();
+                let Error::NonFinite { row, col, value: got, .. } = error else {
+                    panic!("{format} {granularity}: {error}")
+                };
+                assert_eq!((row, col, got.to_bits()), (at / k, at % k, value.to_bits()));
+            }
+        }
+    }
+}
+
+#[test]
+fn bad_arguments_are_errors() {
+    let encode = |shape, granularity| {
+        Weights::encode(&[1f32; 6], shape, &Format::QinsLinear, granularity).unwrap_err()
+    };
+    assert!(matches!(encode((2, 4), Granularity::Row), Error::Length { expected: 8, got: 6, .. }));
+    assert!(matches!(encode((usize::MAX, 2), Granularity::Row), Error::Overflow { .. }));
+    assert!(matches!(encode((2, 3), Granularity::Group(0)), Error::Invalid { .. }));
+    assert!(matches!(encode((2, 3), Granularity::Block(0, 1)), Error::Invalid { .. }));
+    let empty = Weights::encode::<f32>(&[], (usize::MAX, 0), &Format::Int8, Granularity::Tensor);
+    assert!(empty.is_ok_and(|w| w.codes().is_empty()));
+    // More rows than scales can be held for.
+    let rows = Weights::encode::<f32>(&[], (usize::MAX, 0), &Format::Int8, Granularity::Row);
+    assert!(rows.is_err());
+    let zeros = Weights::encode(
+        &[0f32; 6],
+        (2, 3),
+        &Format::Table(Lut::new(&[0.0; 256]).unwrap()),
+        Granularity::Row,
+    );
+    assert_eq!(zeros.unwrap().scales().values(), [0.0; 2]);
+}
