@@ -44,7 +44,7 @@ enum Coder {
     /// `round_half_even(w/max·127)`.
     Signed,
     /// The code of the nearest entry to w, or to |w| beside a sign plane.
-    Nearest { search: Nearest, magnitudes: bool },
+    Nearest { search: Box<Nearest>, magnitudes: bool },
 }
 
 /// The scale of a block, and what weights are multiplied by to get the table's units.
@@ -188,7 +188,7 @@ fn fixed_table(format: &Format) -> Option<(Lut, Coder, f32)> {
         Format::Int8 => return Some((Lut::int8(), Coder::Signed, 127.0)),
         Format::QinsInverse => {
             let lut = Lut::qins_inverse(256.0).ok()?;
-            let search = Nearest::new(lut.values(), 1..=255);
+            let search = Box::new(Nearest::new(lut.values(), 1..=255));
             (lut, Coder::Nearest { search, magnitudes: true })
         }
         Format::E4m3 => nearest(Lut::e4m3(), false),
@@ -201,7 +201,7 @@ fn fixed_table(format: &Format) -> Option<(Lut, Coder, f32)> {
 }
 
 fn nearest(lut: Lut, magnitudes: bool) -> (Lut, Coder) {
-    let search = Nearest::new(lut.values(), 0..=255);
+    let search = Box::new(Nearest::new(lut.values(), 0..=255));
     (lut, Coder::Nearest { search, magnitudes })
 }
 
@@ -290,7 +290,7 @@ impl<T: Element> Source<'_, T> {
         if let Format::QinsLog = format {
             let smallest = spans.iter().filter_map(Span::ratio).fold(1.0, f64::min);
             let lut = Lut::qins_log(libm::log(smallest), 0.0)?;
-            let search = Nearest::new(lut.values(), 1..=255);
+            let search = Box::new(Nearest::new(lut.values(), 1..=255));
             return Ok((lut, Coder::Nearest { search, magnitudes }, 1.0));
         }
         let histogram = self.histogram(spans);

@@ -130,7 +130,7 @@ mod tests {
     fn closer_to_upper(v: f64, a: f32, b: f32) -> std::cmp::Ordering {
         // Integers times 2⁻¹⁰⁷⁴ would be long; three floats whose sum's sign is wanted are enough:
         // distil 2v, −a, −b until the leading part decides.
-        let mut parts = vec![2.0 * v, -f64::from(a), -f64::from(b)];
+        let mut parts = [2.0 * v, -f64::from(a), -f64::from(b)];
         for _ in 0..8 {
             for i in 1..parts.len() {
                 let (x, y) = (parts[i - 1], parts[i]);
