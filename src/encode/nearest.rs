@@ -6,9 +6,6 @@
 
 use std::ops::RangeInclusive;
 
-/// From this many comparisons after the lookup on, a binary search is used instead.
-const MAX_STEPS: usize = 8;
-
 /// A table to search, sorted.
 pub(super) struct Nearest {
     /// Codes in the order of their entries, equal entries and entries that aren't finite left out.
@@ -87,18 +84,29 @@ impl Nearest {
             for (bucket, value) in buckets.iter_mut().zip(&values) {
                 *bucket = ((*value as f32).to_bits() >> 16) as u16;
             }
-            let lookups = codes.iter_mut().zip(values).zip(buckets);
-            if self.steps > MAX_STEPS {
-                lookups.for_each(|((code, v), _)| *code = self.codes[self.index(v)]);
-                continue;
-            }
-            for ((code, value), bucket) in lookups {
-                let mut i = self.first[usize::from(bucket)];
-                for _ in 0..self.steps {
-                    i += u8::from(value >= self.thresholds[usize::from(i)]);
+            // A few fixed numbers of comparisons, so that their loop unrolls; one too many does no harm.
+            match self.steps {
+                0..=1 => self.look_up::<1>(&values, &buckets, codes),
+                2 => self.look_up::<2>(&values, &buckets, codes),
+                3..=4 => self.look_up::<4>(&values, &buckets, codes),
+                5..=8 => self.look_up::<8>(&values, &buckets, codes),
+                _ => {
+                    for (code, value) in codes.iter_mut().zip(values) {
+                        *code = self.codes[self.index(value)];
+                    }
                 }
-                *code = self.codes[usize::from(i)];
             }
+        }
+    }
+
+    #[inline(always)]
+    fn look_up<const STEPS: usize>(&self, values: &[f64], buckets: &[u16], codes: &mut [u8]) {
+        for ((code, value), bucket) in codes.iter_mut().zip(values).zip(buckets) {
+            let mut i = self.first[usize::from(*bucket)];
+            for _ in 0..STEPS {
+                i += u8::from(*value >= self.thresholds[usize::from(i)]);
+            }
+            *code = self.codes[usize::from(i)];
         }
     }
 }
