@@ -1,14 +1,15 @@
 //! `lutmul convert`: a safetensors file into one of lutmul's own.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use lutmul::checkpoint::{self, Conversion, ShardedModel, Summary, Tensor, TensorFile};
+use lutmul::checkpoint::{self, Conversion, Summary, Tensor, TensorFile};
 use lutmul::{Error, Granularity};
 use serde_json::json;
 
 use crate::format::FormatArg;
+use crate::model::Model;
 use crate::{progress, table};
 
 /// Code the linear weights of a safetensors file, and carry everything else over.
@@ -40,29 +41,6 @@ pub struct Args {
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
-}
-
-/// What is to be converted.
-enum Model {
-    File(TensorFile),
-    Shards(ShardedModel),
-}
-
-impl Model {
-    fn open(path: &Path) -> Result<Self> {
-        Ok(if path.is_dir() {
-            Self::Shards(ShardedModel::open(path)?)
-        } else {
-            Self::File(TensorFile::open(path)?)
-        })
-    }
-
-    fn files(&self) -> Vec<&TensorFile> {
-        match self {
-            Self::File(file) => vec![file],
-            Self::Shards(shards) => shards.shards().collect(),
-        }
-    }
 }
 
 impl Args {

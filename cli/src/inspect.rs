@@ -1,5 +1,6 @@
 //! `lutmul inspect`: what a file holds.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -8,12 +9,13 @@ use lutmul::checkpoint::{Checkpoint, Dtype, Tensor, TensorFile};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::model::Model;
 use crate::table;
 
 /// Show the layers of a lutmul file, or the tensors of any safetensors file, and their sizes.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The file
+    /// The file, or a directory of shards with an index
     file: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -77,17 +79,22 @@ const TOTALS: [&str; 6] = ["total", "size", "in f32", "ratio", "in bf16", "ratio
 impl Args {
     /// Shows the file.
     pub fn run(self, out: &mut dyn Write) -> Result<()> {
-        let file = TensorFile::open(&self.file)?;
-        if Checkpoint::recognises(&file) {
-            self.layers(&Checkpoint::new(file)?, out)
+        let model = Model::open(&self.file)?;
+        let files = model.files();
+        if files.iter().any(|file| Checkpoint::recognises(file)) {
+            let open = |file: &&TensorFile| Checkpoint::new((*file).clone());
+            let checkpoints = files.iter().map(open).collect::<lutmul::Result<Vec<_>>>()?;
+            self.layers(&checkpoints, out)
         } else {
-            self.tensors(&file, out)
+            self.tensors(&files, out)
         }
     }
 
-    fn layers(&self, checkpoint: &Checkpoint, out: &mut dyn Write) -> Result<()> {
+    fn layers(&self, checkpoints: &[Checkpoint], out: &mut dyn Write) -> Result<()> {
         let mut rows = Vec::new();
-        for layer in checkpoint.layers() {
+        for (checkpoint, layer) in
+            checkpoints.iter().flat_map(|c| c.layers().iter().map(move |layer| (c, layer)))
+        {
             // Looks at the scales, so that a faulty one is found here and not by the first product.
             let bytes = checkpoint.weights(layer)?.bytes();
             rows.push(Row {
@@ -106,10 +113,11 @@ impl Args {
             let weights = row.n * row.k;
             Size { bytes: row.bytes, bytes_f32: 4 * weights, bytes_bf16: 2 * weights }
         }));
-        let carried: Vec<Size> = checkpoint.carried().map(|t| Size::of(&t)).collect();
+        let carried: Vec<Size> =
+            checkpoints.iter().flat_map(Checkpoint::carried).map(|t| Size::of(&t)).collect();
         let (others, carried) = (carried.len(), Size::sum(carried.into_iter()));
         let all = Size::sum([coded, carried].into_iter());
-        let file = checkpoint.file();
+        let files: Vec<_> = checkpoints.iter().map(Checkpoint::file).collect();
         if self.json {
             let object = json!({
                 "file": self.file.display().to_string(),
@@ -119,8 +127,8 @@ impl Args {
                 "carried_tensors": others,
                 "carried": carried,
                 "total": all,
-                "file_bytes": file.size(),
-                "metadata": file.metadata(),
+                "file_bytes": file_bytes(&files),
+                "metadata": metadata(&files),
             });
             writeln!(out, "{object}")?;
             return Ok(());
@@ -146,11 +154,11 @@ impl Args {
         Ok(())
     }
 
-    fn tensors(&self, file: &TensorFile, out: &mut dyn Write) -> Result<()> {
-        let total = Size::sum(file.tensors().map(|t| Size::of(&t)));
+    fn tensors(&self, files: &[&TensorFile], out: &mut dyn Write) -> Result<()> {
+        let tensors = || files.iter().flat_map(|file| file.tensors());
+        let total = Size::sum(tensors().map(|t| Size::of(&t)));
         if self.json {
-            let tensors: Vec<_> = file
-                .tensors()
+            let tensors: Vec<_> = tensors()
                 .map(|t| {
                     let bytes = t.bytes.len();
                     json!({ "name": t.name, "dtype": t.dtype, "shape": t.shape, "bytes": bytes })
@@ -161,14 +169,13 @@ impl Args {
                 "kind": "safetensors",
                 "tensors": tensors,
                 "total": total,
-                "file_bytes": file.size(),
-                "metadata": file.metadata(),
+                "file_bytes": file_bytes(files),
+                "metadata": metadata(files),
             });
             writeln!(out, "{object}")?;
             return Ok(());
         }
-        let lines: Vec<[String; 4]> = file
-            .tensors()
+        let lines: Vec<[String; 4]> = tensors()
             .map(|t| {
                 let shape: Vec<_> = t.shape.iter().map(usize::to_string).collect();
                 let size = table::bytes(t.bytes.len());
@@ -179,5 +186,17 @@ impl Args {
         writeln!(out)?;
         table::write(out, TOTALS, &[total.row(format!("{} tensors", lines.len()))])?;
         Ok(())
+    }
+}
+
+fn file_bytes(files: &[&TensorFile]) -> usize {
+    files.iter().map(|file| file.size()).sum()
+}
+
+/// The metadata of a file; shards have each their own, which are not shown.
+fn metadata<'a>(files: &[&'a TensorFile]) -> Option<&'a BTreeMap<String, String>> {
+    match files {
+        [file] => Some(file.metadata()),
+        _ => None,
     }
 }

@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 mod convert;
 mod format;
 mod inspect;
+mod model;
 mod product;
 mod progress;
 mod table;

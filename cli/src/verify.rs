@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use lutmul::checkpoint::{Checkpoint, Layer, TensorFile};
@@ -10,16 +10,19 @@ use lutmul::{Error, Weights};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::model::Model;
 use crate::product::{self, ProductError};
 use crate::{progress, table};
 
-/// Compare a lutmul file with the file it was made from: the errors of every layer's weights, and of
-/// products with Gaussian x; and that all other tensors are the same.
+/// Compare a lutmul file with the file it was made from.
+///
+/// Prints the errors of every layer's weights, and of products with Gaussian x against the original's in
+/// f64; makes sure that all other tensors are the same.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The safetensors file that was converted
+    /// The safetensors file that was converted, or the directory of shards
     original: PathBuf,
-    /// The lutmul file
+    /// The lutmul file, or the directory of shards
     converted: PathBuf,
     /// Fail if a layer's weights have a lower SQNR, in dB
     #[arg(long, value_name = "DB")]
@@ -136,17 +139,18 @@ const HEAD: [&str; 8] =
 impl Args {
     /// Compares.
     pub fn run(self, out: &mut dyn Write) -> Result<()> {
-        let original = TensorFile::open(&self.original)?;
-        let converted = Checkpoint::open(&self.converted)?;
-        let carried = self.check_carried(&original, &converted)?;
-
-        let weights: usize = converted.layers().iter().map(|l| l.n * l.k).sum();
-        let bar = progress::bytes(4 * weights);
-        let mut rows = Vec::new();
-        for layer in converted.layers() {
-            bar.set_message(table::name(&layer.name));
-            rows.push(Row::new(&original, &converted, layer, self.seed)?);
-            bar.inc(4 * (layer.n * layer.k) as u64);
+        let (original, converted) = (Model::open(&self.original)?, Model::open(&self.converted)?);
+        let pairs = self.pairs(&original, &converted)?;
+        let layers = || pairs.iter().flat_map(|(_, converted)| converted.layers());
+        let bar = progress::bytes(layers().map(|layer| 4 * layer.n * layer.k).sum());
+        let (mut rows, mut carried) = (Vec::new(), 0);
+        for (original, converted) in &pairs {
+            carried += check_carried(original, converted)?;
+            for layer in converted.layers() {
+                bar.set_message(table::name(&layer.name));
+                rows.push(Row::new(original, converted, layer, self.seed)?);
+                bar.inc(4 * (layer.n * layer.k) as u64);
+            }
         }
         bar.finish_and_clear();
 
@@ -157,38 +161,30 @@ impl Args {
         self.check_sqnr(&worst)
     }
 
-    /// Every tensor of the original must be in the converted file: coded, or the same.
-    fn check_carried(&self, original: &TensorFile, converted: &Checkpoint) -> Result<usize> {
-        let (from, to) = (self.original.display(), self.converted.display());
-        let mut carried = 0;
-        for tensor in converted.carried() {
-            let name = tensor.name;
-            let source = original.tensor(name);
-            let source =
-                source.with_context(|| format!("{from}: no tensor {name:?}, as in {to}"))?;
-            ensure!(
-                (source.dtype, source.shape) == (tensor.dtype, tensor.shape),
-                "{to}: tensor {name:?} is {} of shape {:?}, but in {from} it is {} of shape {:?}",
-                tensor.dtype,
-                tensor.shape,
-                source.dtype,
-                source.shape
-            );
-            let differ = source.bytes.iter().zip(tensor.bytes).position(|(a, b)| a != b);
-            if let Some(i) = differ {
-                bail!(
-                    "{to}: tensor {name:?} was not coded, but differs from {from} at its byte {i}"
-                );
-            }
-            carried += 1;
+    /// The file, or every shard, with what it was converted to.
+    fn pairs<'a>(
+        &self,
+        original: &'a Model,
+        converted: &Model,
+    ) -> Result<Vec<(&'a TensorFile, Checkpoint)>> {
+        let (from, to) = (original.files(), converted.files());
+        if let (Model::File(from), Model::File(to)) = (original, converted) {
+            return Ok(vec![(from, Checkpoint::new(to.clone())?)]);
         }
-        let coded: HashSet<_> = converted.layers().iter().map(|l| l.tensor.as_str()).collect();
-        for tensor in original.tensors() {
-            let name = tensor.name;
-            let found = converted.file().tensor(name).is_some() || coded.contains(name);
-            ensure!(found, "{to}: tensor {name:?} of {from} is missing");
+        let missing = |file: &TensorFile, directory: &Path| {
+            let (file, directory) = (file.path().display(), directory.display());
+            format!("{directory}: has no counterpart of {file}")
+        };
+        let same = |a: &TensorFile, b: &TensorFile| a.path().file_name() == b.path().file_name();
+        if let Some(file) = to.iter().find(|to| !from.iter().any(|from| same(from, to))) {
+            bail!(missing(file, &self.original));
         }
-        Ok(carried)
+        let pair = |from: &'a TensorFile| {
+            let to = to.iter().find(|to| same(from, to));
+            let to = to.with_context(|| missing(from, &self.converted))?;
+            Ok((from, Checkpoint::new((*to).clone())?))
+        };
+        from.into_iter().map(pair).collect()
     }
 
     fn check_sqnr(&self, worst: &[Row]) -> Result<()> {
@@ -246,4 +242,35 @@ impl Args {
         writeln!(out, "{carried} other tensors: identical")?;
         Ok(())
     }
+}
+
+/// Every tensor of the original must be in the converted file: coded, or the same.
+fn check_carried(original: &TensorFile, converted: &Checkpoint) -> Result<usize> {
+    let (from, to) = (original.path().display(), converted.file().path().display());
+    let mut carried = 0;
+    for tensor in converted.carried() {
+        let name = tensor.name;
+        let source = original.tensor(name);
+        let source = source.with_context(|| format!("{from}: no tensor {name:?}, as in {to}"))?;
+        ensure!(
+            (source.dtype, source.shape) == (tensor.dtype, tensor.shape),
+            "{to}: tensor {name:?} is {} of shape {:?}, but in {from} it is {} of shape {:?}",
+            tensor.dtype,
+            tensor.shape,
+            source.dtype,
+            source.shape
+        );
+        let differ = source.bytes.iter().zip(tensor.bytes).position(|(a, b)| a != b);
+        if let Some(i) = differ {
+            bail!("{to}: tensor {name:?} was not coded, but differs from {from} at its byte {i}");
+        }
+        carried += 1;
+    }
+    let coded: HashSet<_> = converted.layers().iter().map(|l| l.tensor.as_str()).collect();
+    for tensor in original.tensors() {
+        let name = tensor.name;
+        let found = converted.file().tensor(name).is_some() || coded.contains(name);
+        ensure!(found, "{to}: tensor {name:?} of {from} is missing");
+    }
+    Ok(carried)
 }

@@ -35,6 +35,19 @@ fn shards_and_index_are_kept() {
     for shard in ["1.safetensors", "2.safetensors"] {
         dir.succeed(&["verify", &format!("model/{shard}"), &format!("out/{shard}")]);
     }
+    let verified = dir.succeed(&["verify", "model", "out", "--json"]);
+    let verified: Value = serde_json::from_str(&verified).unwrap();
+    assert_eq!(verified["layers"].as_array().unwrap().len(), 2);
+    assert_eq!(verified["carried_identical"], 5);
+    for model in ["model", "out"] {
+        let text = dir.succeed(&["inspect", model, "--json"]);
+        let inspected: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(inspected["metadata"], Value::Null);
+        assert!(dir.succeed(&["inspect", model]).contains("layer.1.dense"));
+    }
+    dir.fail(&["verify", "model", "out/1.safetensors"], &["2.safetensors"]);
+    dir.fail(&["verify", "model/1.safetensors", "out"], &["2.safetensors"]);
+
     assert_eq!(fs::read_dir(dir.path("out")).unwrap().count(), 3);
     let index = fs::read(dir.path("out/model.safetensors.index.json")).unwrap();
     let index: Value = serde_json::from_slice(&index).unwrap();
