@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use lutmul::checkpoint::{Checkpoint, Layer, TensorFile};
-use lutmul::{Error, Weights};
+use lutmul::{Error, ErrorReport};
 use serde::Serialize;
 use serde_json::json;
 
@@ -50,29 +50,21 @@ struct Row {
     products: ProductError,
 }
 
-/// The errors of a layer's weights.
+/// [`ErrorReport`], as it is printed.
 #[derive(Clone, Serialize)]
 struct WeightError {
     mean_abs: f64,
     max_abs: f64,
     rms: f64,
     sqnr_db: f64,
+    share_at_ends: f64,
+    codes_used: usize,
 }
 
-impl WeightError {
-    // TODO: Weights::error_report.
-    fn new(original: &[f32], weights: &Weights<'_>) -> lutmul::Result<Self> {
-        let mut decoded = vec![0f32; original.len()];
-        weights.decode(&mut decoded)?;
-        let (mut abs, mut max, mut squares, mut signal) = (0.0, 0f64, 0.0, 0.0);
-        for (w, d) in original.iter().zip(decoded) {
-            let e = f64::from(d) - f64::from(*w);
-            (abs, max, squares) = (abs + e.abs(), max.max(e.abs()), squares + e * e);
-            signal += f64::from(*w).powi(2);
-        }
-        let count = original.len().max(1) as f64;
-        let sqnr_db = 10.0 * (signal / squares).log10();
-        Ok(Self { mean_abs: abs / count, max_abs: max, rms: (squares / count).sqrt(), sqnr_db })
+impl From<ErrorReport> for WeightError {
+    fn from(report: ErrorReport) -> Self {
+        let ErrorReport { mean_abs, max_abs, rms, sqnr_db, share_at_ends, codes_used, .. } = report;
+        Self { mean_abs, max_abs, rms, sqnr_db, share_at_ends, codes_used }
     }
 }
 
@@ -110,7 +102,7 @@ impl Row {
             k: *k,
             format: layer.format.name(),
             scales: layer.granularity.to_string(),
-            weights: WeightError::new(&values, &weights).with_context(to)?,
+            weights: weights.error_report(&values).with_context(to)?.into(),
             products: product::error(&values, &weights, seed)?,
         })
     }
@@ -118,7 +110,9 @@ impl Row {
     fn cells(&self) -> [String; 8] {
         let WeightError { mean_abs, max_abs, rms, sqnr_db, .. } = self.weights;
         let small = |x: f64| format!("{x:.2e}");
-        let db = |x: f64| if x.is_finite() { format!("{x:.1}") } else { "exact".into() };
+        // A layer of zeros has an SQNR too: of −∞ if they are not zeros any more.
+        let exact = |db: f64| db.is_nan() || db == f64::INFINITY;
+        let db = |db: f64| if exact(db) { "exact".into() } else { format!("{db:.1}") };
         [
             table::name(&self.name),
             format!("{}×{}", self.n, self.k),
