@@ -53,7 +53,10 @@ fn main() -> ExitCode {
         Err(error) => {
             // What was said before the error is still said before it.
             let _ = out.flush();
-            let _ = writeln!(io::stderr(), "error: {error:#}");
+            // Errors of files name them; one that names nothing is about what was printed.
+            let bare = error.is::<io::Error>() && error.chain().count() == 1;
+            let place = if bare { "standard output: " } else { "" };
+            let _ = writeln!(io::stderr(), "error: {place}{error:#}");
             ExitCode::FAILURE
         }
     }

@@ -79,6 +79,16 @@ fn a_reader_that_leaves_is_no_error() {
     assert_eq!(common::text(&output.stderr), "0\n");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn no_room_for_what_is_printed() {
+    let dir = with_model();
+    let shell = "exec \"$0\" inspect in > /dev/full";
+    let output = dir.command(Command::new("sh").args(["-c", shell, env!("CARGO_BIN_EXE_lutmul")]));
+    let before = dir.contents();
+    dir.check_failure(&output, &before, "inspect", &["standard output: ", "space"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn the_output_is_a_file_like_any_other() {
