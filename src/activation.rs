@@ -233,9 +233,12 @@ mod tests {
     fn within_its_bound_of_the_definition() {
         for activation in [Activation::Silu, Activation::GeluErf, Activation::GeluTanh] {
             let mut worst = (0.0, 0.0);
-            let grid = (-2_000_000..=2_000_000).map(|i| i as f32 * 1e-4);
+            // Other CPUs are emulated here, and have the same operations: a few will do.
+            let few = if cfg!(target_arch = "x86_64") { 1 } else { 16 };
+            let grid = (-2_000_000..=2_000_000).step_by(few).map(|i| i as f32 * 1e-4);
             // Every 997th bit pattern covers subnormals, tails and huge values.
-            let all = (0..=u32::MAX).step_by(997).map(f32::from_bits).filter(|x| x.is_finite());
+            let all =
+                (0..=u32::MAX).step_by(997 * few).map(f32::from_bits).filter(|x| x.is_finite());
             for x in grid.chain(all) {
                 let (y, exact) = (activation.apply(x), activation.exact(f64::from(x)));
                 let error = ulps(y, exact);

@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
 
 const SHAPES: [(usize, usize); 10] =
-    [(0, 0), (0, 5), (5, 0), (1, 1), (1, 9), (7, 1), (3, 63), (5, 64), (9, 65), (40, 1700)];
+    [(0, 0), (0, 5), (5, 0), (1, 1), (1, 9), (7, 1), (3, 63), (5, 64), (9, 65), (12, 300)];
 
 const GRAINS: [Granularity; 7] = [
     Granularity::Tensor,
@@ -219,7 +219,7 @@ fn f16_and_bf16_are_widened() {
 #[cfg(feature = "rayon")]
 #[test]
 fn threads_change_nothing() {
-    let (n, k) = (301, 1003);
+    let (n, k) = (151, 1003);
     let w = gaussian(n, k, 9);
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -244,7 +244,7 @@ fn threads_change_nothing() {
         })
     };
     let one = run(1);
-    for threads in [2, 3, 8] {
+    for threads in [2, 3] {
         assert!(run(threads) == one, "{threads} threads");
     }
 }
@@ -288,11 +288,11 @@ fn the_ends_of_the_number_range() {
 
 #[test]
 fn a_weight_that_is_not_finite_is_named() {
-    let (n, k) = (70, 2000);
-    for (at, value) in [(0, f32::NAN), (123_456, f32::INFINITY), (n * k - 1, -f32::INFINITY)] {
+    let (n, k) = (70, 1000);
+    for (at, value) in [(0, f32::NAN), (67_890, f32::INFINITY), (n * k - 1, -f32::INFINITY)] {
         let mut w = gaussian(n, k, 10);
         w[at..].iter_mut().step_by(911).for_each(|w| *w = value);
-        for format in formats() {
+        for format in [Format::QinsLinear, Format::KMeans, Format::E4m3] {
             for granularity in GRAINS {
                 let error = Weights::encode(&w, (n, k), &format, granularity).unwrap_err();
                 let Error::NonFinite { row, col, value: got, .. } = error else {
