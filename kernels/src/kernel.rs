@@ -27,6 +27,9 @@ pub(crate) struct Entry {
 static KERNELS: &[&Entry] = &[
     #[cfg(target_arch = "x86_64")]
     &crate::x86::vbmi::ENTRY,
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    &crate::aarch64::neon::ENTRY,
+    &crate::portable::ENTRY,
     &crate::scalar::ENTRY,
 ];
 

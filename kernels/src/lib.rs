@@ -1,8 +1,11 @@
 //! The kernels of lutmul.
 
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod aarch64;
 mod kernel;
 mod mat;
 mod panel;
+mod portable;
 mod portion;
 mod row;
 mod scalar;
