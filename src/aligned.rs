@@ -7,25 +7,30 @@ struct Line([f32; 16]);
 
 /// A buffer of floats that starts on a cache line: 512-bit loads that straddle two take twice as long.
 #[derive(Debug, Default)]
-pub(crate) struct Aligned(Vec<Line>);
+pub(crate) struct Aligned {
+    lines: Vec<Line>,
+    /// How many floats were taken last.
+    len: usize,
+}
 
 impl Aligned {
     /// The first `len` floats, grown if need be. What they hold is what was last written there.
     pub fn take(&mut self, len: usize) -> &mut [f32] {
         let lines = len.div_ceil(16);
-        if self.0.len() < lines {
-            self.0.resize(lines, Line([0.0; 16]));
+        if self.lines.len() < lines {
+            self.lines.resize(lines, Line([0.0; 16]));
         }
-        &mut bytemuck::cast_slice_mut(&mut self.0)[..len]
+        self.len = len;
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..len]
     }
 
-    /// All floats.
+    /// The floats that were taken last.
     pub fn as_slice(&self) -> &[f32] {
-        bytemuck::cast_slice(&self.0)
+        &bytemuck::cast_slice(&self.lines)[..self.len]
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.0.capacity() * size_of::<Line>()
+        self.lines.capacity() * size_of::<Line>()
     }
 }

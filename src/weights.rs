@@ -59,9 +59,9 @@ impl GroupIndex {
         let lines = 0..k.div_ceil(LINE);
         if group >= k {
             Self::Whole
-        } else if group % LINE == 0 {
+        } else if group.is_multiple_of(LINE) {
             Self::Lines(lines.map(|line| (line * LINE / group) as u32).collect())
-        } else if group % 16 == 0 {
+        } else if group.is_multiple_of(16) {
             let quarter = |line: usize, q: usize| ((line * LINE + 16 * q) / group).min(last) as u32;
             Self::Quarters(lines.map(|l| [0, 1, 2, 3].map(|q| quarter(l, q))).collect())
         } else {
@@ -169,6 +169,11 @@ impl<'a> Weights<'a> {
             + self.signs().map_or(0, <[u8]>::len)
             + 4 * self.scales.values().len()
             + 1024
+    }
+
+    /// How a kernel decodes these weights: the name of a lookup or of a closed form.
+    pub fn decoder(&self, kernel: lutmul_kernels::Kernel) -> &'static str {
+        kernel.decoder(&self.portion(0..0))
     }
 
     /// One weight, decoded.

@@ -155,3 +155,22 @@ fn narrow_types_are_widened_exactly_and_rounded_once() {
         }
     }
 }
+
+#[test]
+fn a_workspace_serves_products_of_any_size_after_one_another() {
+    let mut rng = common::rng("a_workspace_serves_products_of_any_size_after_one_another");
+    let mut workspace = Workspace::new();
+    for (m, n, k) in [(40, 60, 500), (1, 60, 500), (9, 3, 70), (8, 200, 1000), (2, 5, 1)] {
+        let w = weights(&mut rng, (n, k), &lutmul::Lut::int8(), false, lutmul::Granularity::Row);
+        let x = activations(&mut rng, m * k);
+        let x = MatRef::new(&x, m, k).expect("x");
+        let product = |workspace: &mut Workspace| {
+            let mut y = vec![f32::NAN; m * n];
+            let (to, options) =
+                (MatMut::new(&mut y, m, n).expect("y"), Options::new().expect("a kernel"));
+            matmul(&w, x, to, &Epilogue::default(), &options, workspace).expect("a product");
+            bits(&y)
+        };
+        assert_eq!(product(&mut workspace), product(&mut Workspace::new()), "{m}×{n}×{k}");
+    }
+}

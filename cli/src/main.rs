@@ -9,9 +9,13 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod convert;
+mod demo;
 mod format;
 mod inspect;
+mod kernels;
+mod measure;
 mod model;
 mod product;
 mod progress;
@@ -31,6 +35,9 @@ enum Command {
     Convert(convert::Args),
     Inspect(inspect::Args),
     Verify(verify::Args),
+    Kernels(kernels::Args),
+    Bench(bench::Args),
+    Demo(demo::Args),
 }
 
 impl Command {
@@ -39,6 +46,9 @@ impl Command {
             Self::Convert(args) => args.run(out),
             Self::Inspect(args) => args.run(out),
             Self::Verify(args) => args.run(out),
+            Self::Kernels(args) => args.run(out),
+            Self::Bench(args) => args.run(out),
+            Self::Demo(args) => args.run(out),
         }
     }
 }

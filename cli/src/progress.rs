@@ -15,6 +15,15 @@ pub fn bytes(total: usize) -> ProgressBar {
     bar
 }
 
+/// A bar over steps of any kind.
+pub fn steps(total: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {bar:30} {pos:>4}/{len} {msg}")
+        .expect("a template known to be valid");
+    let bar = ProgressBar::new(total as u64).with_style(style);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Makes Ctrl-C something to be asked about, so that temporary files can be removed; a second one

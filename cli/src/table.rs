@@ -1,20 +1,21 @@
 //! Tables of text.
 
 use std::io::{self, Write};
+use std::iter;
 
 /// Writes rows in columns: the first flush left, the others flush right.
-pub fn write<const COLUMNS: usize>(
+pub fn write(
     out: &mut dyn Write,
-    head: [&str; COLUMNS],
-    rows: &[[String; COLUMNS]],
+    head: impl AsRef<[&'static str]>,
+    rows: &[impl AsRef<[String]>],
 ) -> io::Result<()> {
-    let width = |c: usize| {
-        let cells = rows.iter().map(|row| row[c].chars().count());
-        cells.chain([head[c].chars().count()]).max().unwrap_or(0)
-    };
-    let widths: [usize; COLUMNS] = std::array::from_fn(width);
-    for row in std::iter::once(&head.map(String::from)).chain(rows) {
-        for (c, (cell, width)) in row.iter().zip(widths).enumerate() {
+    let head: Vec<String> = head.as_ref().iter().copied().map(String::from).collect();
+    let rows: Vec<&[String]> =
+        iter::once(&head[..]).chain(rows.iter().map(AsRef::as_ref)).collect();
+    let width = |c: usize| rows.iter().map(|row| row[c].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    for row in rows {
+        for (c, (cell, width)) in row.iter().zip(&widths).enumerate() {
             match c {
                 0 => write!(out, "{cell:<width$}")?,
                 _ => write!(out, "  {cell:>width$}")?,

@@ -7,6 +7,7 @@ mod mat;
 mod panel;
 mod portable;
 mod portion;
+mod read;
 mod row;
 mod scalar;
 mod stamp;
@@ -20,4 +21,5 @@ pub use portion::{
     Groups, LINE, NATURAL, Order, PANEL_COLS, PANEL_ROWS, PanelRow, Portion, RowInput, Scales,
     TileInput, TileSums,
 };
+pub use read::{Read, read_sum};
 pub use table::{ClosedForm, Planes, Table};

@@ -1,0 +1,139 @@
+//! The kernels by themselves, on what the first-level cache holds: every kernel this CPU can run, every
+//! decoder it has.
+//!
+//! `cargo bench --bench tile`
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use lutmul_kernels::{
+    Groups, Kernel, LINE, PANEL_COLS, PANEL_ROWS, Portion, RowInput, Scales, Table, TileInput,
+    TileSums,
+};
+
+/// Columns of the row shape: 8 rows of them, with signs and x, take 26 KiB.
+const COLS: usize = 2048;
+const ROWS: usize = 8;
+
+/// Columns of a tile: 64 of 64 tokens and of 24 rows take 22 KiB.
+const TILE_COLS: usize = 64;
+const TILE_ROWS: usize = 24;
+
+/// Tables whose decoders may differ, and whether they come with a sign plane.
+fn tables() -> Vec<(&'static str, lutmul::Lut, bool)> {
+    let any = |f: fn(usize) -> f32| lutmul::Lut::new(&std::array::from_fn(f)).expect("a table");
+    vec![
+        ("qins-linear", lutmul::Lut::qins_linear(), true),
+        ("e4m3", lutmul::Lut::e4m3(), false),
+        ("e5m2", lutmul::Lut::e5m2(), false),
+        ("int8", lutmul::Lut::int8(), false),
+        ("three bytes", any(|c| (c * 257) as f32), false),
+        ("kmeans-signed", any(|c| (c as f32 * 0.37).cos().abs()), true),
+        ("kmeans", any(|c| (c as f32 * 0.37).sin()), false),
+    ]
+}
+
+/// Floats on a cache line.
+fn aligned(len: usize) -> (Vec<f32>, usize) {
+    let floats: Vec<f32> = (0..len + 16).map(|i| (i % 7) as f32 - 3.0).collect();
+    let skip = floats.as_ptr().align_offset(64);
+    (floats, skip)
+}
+
+fn kernels(c: &mut Criterion) {
+    // Codes that no table has NaN or infinity for.
+    let codes: Vec<u8> = (0..PANEL_ROWS * COLS).map(|i| (i * 37 % 120) as u8).collect();
+    let signs: Vec<u8> = (0..PANEL_ROWS * COLS / 8).map(|i| (i * 91 % 256) as u8).collect();
+    for kernel in Kernel::available() {
+        for (name, lut, signed) in tables() {
+            let table = Table::new(lut.values()).expect("a finite entry");
+            let portion = |rows: usize, cols: usize| Portion {
+                table: &table,
+                finite: true,
+                k: cols,
+                codes: &codes[..rows * cols],
+                signs: signed.then_some(&signs[..rows * cols / 8]),
+                scales: Scales {
+                    values: &[0.5],
+                    stride: 1,
+                    block_rows: rows,
+                    first_row: 0,
+                    groups: Groups::Whole,
+                },
+            };
+            let label = format!("{} {name} ({})", kernel.name(), kernel.decoder(&portion(1, COLS)));
+            row(c, kernel, &portion(ROWS, COLS), &label);
+            decode(c, kernel, &portion(PANEL_ROWS, PANEL_COLS), &label);
+        }
+        tile(c, kernel);
+    }
+}
+
+/// One row kernel call on 8 rows.
+fn row(c: &mut Criterion, kernel: Kernel, w: &Portion<'_>, label: &str) {
+    let bytes = w.codes.len() + w.signs.map_or(0, <[u8]>::len);
+    for tokens in [1, 8] {
+        let (x, skip) = aligned(tokens * COLS);
+        let x = RowInput { x: &x[skip..][..tokens * COLS], tokens };
+        let mut out = [0.0; 8 * ROWS];
+        let mut group = c.benchmark_group(format!("row, {tokens} tokens"));
+        group.throughput(Throughput::ElementsAndBytes {
+            elements: w.codes.len() as u64,
+            bytes: bytes as u64,
+        });
+        group.bench_function(label, |b| b.iter(|| kernel.row(w, &x, &mut out, ROWS)));
+        group.finish();
+    }
+}
+
+/// Decoding a whole panel, which goes to L2.
+fn decode(c: &mut Criterion, kernel: Kernel, w: &Portion<'_>, label: &str) {
+    let bytes = w.codes.len() + w.signs.map_or(0, <[u8]>::len);
+    let mut panel = vec![[0.0; PANEL_COLS + 16]; PANEL_ROWS];
+    let mut group = c.benchmark_group("decode a panel");
+    group.throughput(Throughput::ElementsAndBytes {
+        elements: w.codes.len() as u64,
+        bytes: bytes as u64,
+    });
+    group.bench_function(label, |b| {
+        b.iter(|| kernel.panel(w, 0..PANEL_COLS / LINE, &mut panel));
+    });
+    group.finish();
+}
+
+/// Decoded rows by a tile of tokens, in every width; elements are multiply-adds.
+fn tile(c: &mut Criterion, kernel: Kernel) {
+    let panel = vec![[0.25; PANEL_COLS + 16]; PANEL_ROWS];
+    let widths: BTreeSet<usize> = [kernel.lanes(), kernel.tile_width()].into();
+    for width in widths {
+        let (x, skip) = aligned(TILE_COLS * width);
+        let x = TileInput { x: &x[skip..][..TILE_COLS * width], width };
+        let (mut sums, skip) = aligned(PANEL_ROWS * (width + 16));
+        let values = &mut sums[skip..];
+        let mut group = c.benchmark_group(format!("tile of {width} tokens"));
+        group.throughput(Throughput::ElementsAndBytes {
+            elements: (TILE_ROWS * TILE_COLS * width) as u64,
+            bytes: (4 * TILE_COLS * (TILE_ROWS + width)) as u64,
+        });
+        group.bench_function(kernel.name(), |b| {
+            b.iter(|| {
+                let (rows, stride) = (TILE_ROWS, width + 16);
+                let mut to = TileSums { values: &mut *values, stride, rows, add: false };
+                kernel.tile(&panel, &x, &mut to);
+            });
+        });
+        group.finish();
+    }
+}
+
+criterion_group! {
+    name = benches;
+    // About a second each.
+    config = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(100))
+        .measurement_time(Duration::from_millis(400));
+    targets = kernels
+}
+criterion_main!(benches);

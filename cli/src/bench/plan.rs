@@ -1,0 +1,70 @@
+//! What is to be measured.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use lutmul::{Format, Granularity, Kernel, Mode, Options};
+
+use crate::format::FormatArg;
+use crate::measure::{Dims, Pages};
+
+/// Lists whose combinations are measured, and how.
+pub struct Plan {
+    pub shapes: Vec<Dims>,
+    pub tokens: Vec<usize>,
+    pub formats: Vec<Format>,
+    pub scales: Vec<Granularity>,
+    pub modes: Vec<Mode>,
+    pub kernels: Vec<Kernel>,
+    pub threads: Vec<usize>,
+    pub pages: Vec<Pages>,
+    pub warm: bool,
+    pub outliers: bool,
+    pub repetitions: usize,
+    pub time: Duration,
+    pub seed: u64,
+}
+
+/// The formats that are measured if none is named.
+pub fn formats(all: bool) -> Vec<FormatArg> {
+    let some = [Format::QinsLinear, Format::E4m3, Format::KMeansSigned];
+    let formats = if all { &Format::NAMED[..] } else { &some };
+    formats.iter().cloned().map(FormatArg::Named).collect()
+}
+
+/// The kernels of these names, each once.
+///
+/// # Errors
+/// A name that is none, or of a kernel that this CPU cannot run.
+pub fn kernels(names: &[String]) -> Result<Vec<Kernel>> {
+    let mut kernels = Vec::new();
+    for name in names {
+        match name.as_str() {
+            "all" => kernels.extend(Kernel::available()),
+            "best" => kernels.push(Options::new()?.kernel),
+            name => kernels.push(lutmul::kernel(name)?),
+        }
+    }
+    let mut unique: Vec<Kernel> = Vec::new();
+    kernels.retain(|kernel| {
+        let new = !unique.contains(kernel);
+        unique.extend(new.then_some(*kernel));
+        new
+    });
+    Ok(kernels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_by_name() {
+        let list =
+            |names: &[&str]| kernels(&names.iter().map(|n| n.to_string()).collect::<Vec<_>>());
+        let all = list(&["all"]).expect("kernels");
+        assert!(all.iter().copied().eq(Kernel::available()));
+        assert_eq!(list(&["scalar", "all", "scalar"]).expect("kernels").len(), all.len());
+        assert!(list(&["sse9"]).expect_err("no kernel").to_string().contains("sse9"));
+    }
+}

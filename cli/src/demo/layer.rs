@@ -1,0 +1,247 @@
+//! A layer in every format, by every kernel.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use indicatif::ProgressBar;
+use lutmul::{Format, Granularity, Kernel, Options, Weights};
+
+use crate::measure::{
+    Budget, Caches, Case, Dims, Pages, Reader, Sampled, Team, Times, copies, copies_for, gemm,
+    gemv, head, region, transformer_activations,
+};
+
+/// Formats that are shown, as steps of the progress bar.
+pub const STEPS: usize = Format::NAMED.len() + 1;
+
+/// Weights that speeds are measured on at most: the first rows of very large layers.
+const MOST: usize = 1 << 26;
+
+/// Seconds that a large product should take: slow kernels are given fewer rows of W.
+const LARGE: f64 = 0.06;
+
+/// Rows that a kernel's speed is guessed from.
+const PROBE: usize = 96;
+
+/// A layer to try.
+pub struct Layer<'a> {
+    pub name: String,
+    pub dims: Dims,
+    pub floats: Cow<'a, [f32]>,
+}
+
+/// What is measured with.
+pub struct Rig<'a> {
+    pub team: &'a Team,
+    pub caches: Caches,
+    pub pages: Pages,
+    pub reader: &'a mut Reader,
+    pub tokens: usize,
+    pub repetitions: usize,
+    pub seed: u64,
+    pub bar: &'a ProgressBar,
+}
+
+/// A layer, measured.
+pub struct Measured {
+    pub name: String,
+    pub dims: Dims,
+    /// The fastest rate at which memory was read, in GB/s.
+    pub read: f64,
+    /// A product of one token with f32 weights: bytes of weights and seconds.
+    pub gemv: Run,
+    /// The f32 product of many tokens, if there is one to compare with.
+    pub gemm: Option<Run>,
+    pub formats: Vec<Coded>,
+}
+
+/// A layer in one format.
+pub struct Coded {
+    pub format: &'static str,
+    pub scales: String,
+    pub bytes: usize,
+    pub sqnr_db: f64,
+    /// Weights encoded in a second.
+    pub encoding: f64,
+    pub runs: Vec<Run>,
+}
+
+/// Products by one kernel.
+#[derive(Clone)]
+pub struct Run {
+    pub kernel: &'static str,
+    pub m: usize,
+    /// Rows of W that were multiplied.
+    pub rows: usize,
+    pub seconds: f64,
+    /// Weights multiplied in a second, and bytes of them; operations in a second.
+    pub weights: f64,
+    pub bytes: f64,
+    pub flops: f64,
+    /// Relative RMS error against the product with the original weights; of the arithmetic alone,
+    /// against the product with the decoded weights.
+    pub error: f64,
+    pub arithmetic: f64,
+}
+
+impl Run {
+    fn new(kernel: &'static str, m: usize, dims: Dims, bytes: usize, seconds: f64) -> Self {
+        let weights = dims.count() as f64 / seconds;
+        let (rows, flops) = (dims.n, 2.0 * m as f64 * weights);
+        let (error, arithmetic) = (0.0, 0.0);
+        let bytes = bytes as f64 / seconds;
+        Self { kernel, m, rows, seconds, weights, bytes, flops, error, arithmetic }
+    }
+}
+
+/// The f32 product of one token, its weights cold.
+struct Floats<'a> {
+    copies: Vec<&'a [f32]>,
+    next: usize,
+    y: Vec<f32>,
+    times: Times,
+}
+
+impl Floats<'_> {
+    fn visit(&mut self, team: &Team, x: &[f32]) {
+        let Self { copies, next, y, times } = self;
+        let done = times.visit(|count| {
+            let start = Instant::now();
+            for _ in 0..count {
+                gemv(team, copies[*next % copies.len()], x, y);
+                *next += 1;
+            }
+            Ok::<_, Infallible>(start.elapsed().as_secs_f64() / count as f64)
+        });
+        let Ok(()) = done;
+    }
+}
+
+impl Rig<'_> {
+    /// Measures a layer.
+    pub fn measure(&mut self, layer: &Layer<'_>) -> Result<Measured> {
+        let Layer { name, dims, floats } = layer;
+        let Dims { n, k } = *dims;
+        let x = transformer_activations((self.tokens, k), self.seed);
+        let exact = Sampled::of_floats(floats, (n, k), &x);
+
+        let part = Dims { n: n.min((MOST / k).max(1)), k };
+        let bytes: &[u8] = bytemuck::cast_slice(&floats[..part.count()]);
+        let count = self.caches.cold().div_ceil(bytes.len()).max(2);
+        let memory = region(self.pages, bytes.len() * count, |to| {
+            to.chunks_exact_mut(bytes.len()).for_each(|to| to.copy_from_slice(bytes));
+        })?;
+        let all: &[f32] = bytemuck::cast_slice((*memory).as_ref());
+        let copies = all.chunks_exact(part.count()).collect();
+        let mut plain = Floats { copies, next: 0, y: vec![0.0; part.n], times: Times::default() };
+
+        let mut read = 0f64;
+        let block = (Format::E4m3, Granularity::Block(128, 128));
+        let named = Format::NAMED.into_iter().map(|format| (format, Granularity::Row));
+        let mut formats = Vec::new();
+        for (format, scales) in named.chain([block]) {
+            self.bar.set_message(format!("{name}: {format}"));
+            formats.push(
+                self.format(layer, part, &format, scales, &x, &exact, &mut plain, &mut read)?,
+            );
+            self.bar.inc(1);
+        }
+        let bytes = bytes.len();
+        let seconds = plain.times.best().context("no product was measured")?;
+        let gemv = Run::new("plain loops", 1, part, bytes, seconds);
+        Ok(Measured {
+            name: name.clone(),
+            dims: *dims,
+            read,
+            gemv,
+            gemm: self.gemm(plain.copies[0], part, &x),
+            formats,
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a layer's formats have in common")]
+    fn format(
+        &mut self,
+        layer: &Layer<'_>,
+        part: Dims,
+        format: &Format,
+        scales: Granularity,
+        x: &[f32],
+        exact: &Sampled,
+        plain: &mut Floats<'_>,
+        read: &mut f64,
+    ) -> Result<Coded> {
+        let Dims { n, k } = layer.dims;
+        let start = Instant::now();
+        let w = Weights::encode(&layer.floats, (n, k), format, scales)?.with_name(&layer.name);
+        let encoding = layer.dims.count() as f64 / start.elapsed().as_secs_f64();
+        let sqnr_db = w.error_report(&layer.floats)?.sqnr_db;
+        let part_of = head(&w, part.n)?;
+        let decoded = Sampled::of_weights(&part_of, x)?;
+        let copies = copies(&part_of, copies_for(&part_of, &[1], self.caches), self.pages)?;
+
+        let mut heads = Vec::new();
+        for kernel in Kernel::available() {
+            heads.push([self.affordable(kernel, &copies[0], x)?]);
+        }
+        let mut cases = Vec::new();
+        for (kernel, head) in Kernel::available().zip(&heads) {
+            let options = Options::with_kernel(kernel);
+            cases.push(Case::new(&copies, x, 1, options, self.team));
+            if self.tokens > 1 {
+                cases.push(Case::new(head, x, self.tokens, options, self.team));
+            }
+        }
+        let mut errors = Vec::new();
+        for case in &mut cases {
+            let (y, _) = case.warm_up()?;
+            let rows = case.weights().n();
+            errors.push((exact.relative_rms(&y, rows), decoded.relative_rms(&y, rows)));
+        }
+        let budget = Budget::new(Duration::from_secs(cases.len() as u64), cases.len());
+        for round in 0..self.repetitions {
+            *read = read.max(self.reader.sample(self.team));
+            plain.visit(self.team, &x[..k]);
+            // Products of many tokens don't depend on what memory does at the moment.
+            for case in cases.iter_mut().filter(|case| case.m() == 1 || round % 2 == 0) {
+                case.visit(&budget)?;
+            }
+        }
+        let runs = cases.iter().zip(errors).map(|(case, (error, arithmetic))| {
+            let w = case.weights();
+            let seconds = case.times().best().context("a product was not measured")?;
+            let kernel = case.options().kernel.name();
+            let run = Run::new(kernel, case.m(), Dims { n: w.n(), k }, w.bytes(), seconds);
+            Ok(Run { error, arithmetic, ..run })
+        });
+        let (format, scales, bytes) = (format.name(), scales.to_string(), w.bytes());
+        Ok(Coded { format, scales, bytes, sqnr_db, encoding, runs: runs.collect::<Result<_>>()? })
+    }
+
+    /// As many rows as a kernel can multiply many tokens by in a moment.
+    fn affordable<'w>(&self, kernel: Kernel, w: &'w Weights<'_>, x: &[f32]) -> Result<Weights<'w>> {
+        let probe = [head(w, PROBE)?];
+        let mut case = Case::new(&probe, x, self.tokens, Options::with_kernel(kernel), self.team);
+        // The second time memory is there already.
+        case.warm_up()?;
+        let (_, seconds) = case.warm_up()?;
+        let fits = (PROBE as f64 * LARGE / seconds.max(1e-9)).min(1e9) as usize;
+        let rows = fits.next_multiple_of(PROBE).max(PROBE);
+        head(w, rows)
+    }
+
+    fn gemm(&self, w: &[f32], dims: Dims, x: &[f32]) -> Option<Run> {
+        let gemm = gemm().filter(|_| self.tokens > 1)?;
+        let mut times = Times::default();
+        let mut room = self.team.room();
+        let (y, _) = room.for_outputs(self.tokens * dims.n);
+        for _ in 0..self.repetitions {
+            let start = Instant::now();
+            gemm(self.team, w, x, dims.k, y);
+            times.push(start.elapsed().as_secs_f64());
+        }
+        Some(Run::new("gemm crate", self.tokens, dims, size_of_val(w), times.best()?))
+    }
+}

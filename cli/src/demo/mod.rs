@@ -1,0 +1,155 @@
+//! `lutmul demo`: what 8-bit weights cost and gain, on this machine, in under a minute.
+
+mod layer;
+mod report;
+
+use std::borrow::Cow;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use lutmul::checkpoint::{Checkpoint, Tensor, TensorFile, is_linear};
+use lutmul::{Error, Options};
+
+use crate::bench::positive;
+use crate::measure::{self, Caches, Dims, Pages, Reader, Team, check_free, transformer_weights};
+use crate::model::Model;
+use crate::{progress, table};
+use layer::{Layer, Rig};
+use report::Report;
+
+/// Encode a layer in every format, multiply by it with every kernel, and show error, speed, size and
+/// share of the read bandwidth, against f32.
+///
+/// Without a model, the layer is made up: of the shape of a Phi-3.5-mini projection, with the statistics
+/// of a transformer's weights.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A model whose largest linears to take: a safetensors file in F32, F16 or BF16, or a directory
+    /// of shards with an index
+    model: Option<PathBuf>,
+    /// How many linears of the model
+    #[arg(long, default_value_t = 2, requires = "model", value_parser = positive)]
+    layers: usize,
+    /// The shape of the made-up layer: out features x in features
+    #[arg(long, value_name = "NxK", default_value = "8192x3072", conflicts_with = "model")]
+    shape: Dims,
+    /// Tokens of the large product
+    #[arg(long, value_name = "M", default_value_t = 256, value_parser = positive)]
+    tokens: usize,
+    /// Threads [default: as many as the machine runs at a time]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    threads: Option<usize>,
+    /// How many times to go through the products of each format
+    #[arg(long, value_name = "TIMES", default_value_t = 4, value_parser = positive)]
+    repetitions: usize,
+    /// The seed of weights and activations
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print JSON: an object for each layer, format, kernel and number of tokens, a line each
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    /// Shows it.
+    pub fn run(self, out: &mut dyn Write) -> Result<()> {
+        // A wrong LUTMUL_ISA is an error here too, though all kernels are tried.
+        Options::new()?;
+        let model = self.model.as_deref().map(Model::open).transpose()?;
+        let tensors = match (&model, &self.model) {
+            (Some(model), Some(path)) => largest(model, path, self.layers)?,
+            _ => Vec::new(),
+        };
+        let largest =
+            tensors.iter().map(dims).chain([self.shape].into_iter().filter(|_| model.is_none()));
+        for dims in largest {
+            let bytes = || {
+                // Weights in f32 and coded, packed and other activations, outputs; copies.
+                let weights = dims.count().checked_mul(8)?;
+                let tokens =
+                    self.tokens.checked_mul(dims.n.checked_add(dims.k)?)?.checked_mul(12)?;
+                weights.checked_add(tokens)?.checked_add(1 << 30)
+            };
+            let tokens = self.tokens;
+            check_free(bytes(), &format!("shape {}x{}, {tokens} tokens", dims.n, dims.k))?;
+        }
+        let caches = Caches::of_this_machine();
+        let pages = Pages::best();
+        let team = Team::new(self.threads.unwrap_or_else(measure::threads))?;
+        let mut reader = Reader::new(pages, caches)?;
+        let bar = progress::steps(layer::STEPS * tensors.len().max(1));
+        let mut rig = Rig {
+            team: &team,
+            caches,
+            pages,
+            reader: &mut reader,
+            tokens: self.tokens,
+            repetitions: self.repetitions,
+            seed: self.seed,
+            bar: &bar,
+        };
+        let mut layers = Vec::new();
+        for tensor in &tensors {
+            let dims = dims(tensor);
+            let floats = tensor.to_f32().context("a tensor of floats")?;
+            let floats = finite(tensor, dims, floats)?;
+            layers.push(rig.measure(&Layer { name: table::name(tensor.name), dims, floats })?);
+        }
+        if model.is_none() {
+            let Dims { n, k } = self.shape;
+            let floats = Cow::Owned(transformer_weights((n, k), self.seed));
+            layers.push(rig.measure(&Layer {
+                name: "made up".into(),
+                dims: self.shape,
+                floats,
+            })?);
+        }
+        bar.finish_and_clear();
+        let report = Report {
+            layers,
+            model: self.model.map(|path| table::name(&path.display().to_string())),
+            threads: team.threads(),
+            pages: pages.name(),
+            tokens: self.tokens,
+            seed: self.seed,
+        };
+        if self.json { report.json(out) } else { report.text(out) }
+    }
+}
+
+/// The largest linears of a model, by the number of weights.
+fn largest<'a>(model: &'a Model, path: &Path, count: usize) -> Result<Vec<Tensor<'a>>> {
+    let files = model.files();
+    if let Some(file) = files.iter().find(|file| Checkpoint::recognises(file)) {
+        let file = file.path().display();
+        bail!("{file}: is a lutmul file; the demo takes the model it was made from");
+    }
+    let tensors = files.iter().copied().flat_map(TensorFile::tensors);
+    let mut linears: Vec<_> = tensors
+        .filter(|tensor| is_linear(tensor) && tensor.shape.iter().all(|size| *size > 0))
+        .filter(|tensor| matches!(tensor.dtype.to_string().as_str(), "F32" | "F16" | "BF16"))
+        .collect();
+    ensure!(
+        !linears.is_empty(),
+        "{}: has no 2-D weights in F32, F16 or BF16",
+        table::name(&path.display().to_string())
+    );
+    linears.sort_by_key(|tensor| std::cmp::Reverse(dims(tensor).count()));
+    linears.truncate(count);
+    Ok(linears)
+}
+
+fn dims(tensor: &Tensor<'_>) -> Dims {
+    Dims { n: tensor.shape[0], k: tensor.shape[1] }
+}
+
+fn finite<'a>(tensor: &Tensor<'_>, dims: Dims, floats: Cow<'a, [f32]>) -> Result<Cow<'a, [f32]>> {
+    match floats.iter().position(|w| !w.is_finite()) {
+        None => Ok(floats),
+        Some(i) => {
+            let (row, col, value) = (i / dims.k, i % dims.k, floats[i]);
+            bail!(Error::NonFinite { what: table::name(tensor.name), row, col, value })
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Measuring products, for `bench` and `demo`.
+
+mod bandwidth;
+mod baseline;
+mod case;
+mod data;
+mod error;
+mod machine;
+mod memory;
+mod team;
+mod timing;
+
+pub use bandwidth::Reader;
+pub use baseline::{Gemm, gemm, gemv};
+pub use case::{Case, copies_for, head};
+pub use data::{activations, gaussian_weights, transformer_activations, transformer_weights};
+pub use error::Sampled;
+pub use machine::{Caches, cpu, threads};
+pub use memory::{Pages, check_free, copies, region};
+pub use team::Team;
+pub use timing::{Budget, Times};
+
+use anyhow::{Result, ensure};
+
+/// The shape of a matrix of weights: `NxK`, out features by in features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dims {
+    /// Rows.
+    pub n: usize,
+    /// Columns.
+    pub k: usize,
+}
+
+impl Dims {
+    /// Weights.
+    pub fn count(self) -> usize {
+        self.n * self.k
+    }
+}
+
+impl std::str::FromStr for Dims {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let size = |text: &str| text.parse().ok().filter(|size: &usize| *size > 0);
+        let parsed = text.split_once('x').and_then(|(n, k)| Some((size(n)?, size(k)?)));
+        let Some((n, k)) = parsed else {
+            anyhow::bail!("shape: {text:?} is not NxK with N, K ≥ 1");
+        };
+        let bytes = n.checked_mul(k).and_then(|count| count.checked_mul(4));
+        let fits = bytes.is_some_and(|bytes| bytes <= isize::MAX as usize);
+        ensure!(fits, "shape: {n}x{k} weights overflow the address space");
+        Ok(Self { n, k })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes() {
+        assert_eq!("3x70".parse::<Dims>().ok(), Some(Dims { n: 3, k: 70 }));
+        for wrong in ["", "3", "0x", "x3", "0x3", "3x0", "3x4x5", "-1x2", "9999999999x9999999999"] {
+            let error = wrong.parse::<Dims>().expect_err(wrong).to_string();
+            assert!(error.starts_with("shape: "), "{error}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! `bench`, `demo` and `kernels` with tiny shapes, and options that are wrong.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use common::{Dir, model, text};
+use serde_json::Value;
+
+/// The buffer that the bandwidth is measured with is large: one test at a time has one.
+fn alone() -> MutexGuard<'static, ()> {
+    static MEASURING: Mutex<()> = Mutex::new(());
+    MEASURING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lines of JSON.
+fn objects(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
+fn keys(object: &Value) -> BTreeSet<&str> {
+    object.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+const FIELDS: &str = "format scales mode kernel shape m n k threads pages seconds_best seconds_median \
+    gflops weight_gb_s read_gb_s roofline gemm_f32_gflops speedup_vs_gemm_f32 rel_rms_error \
+    weight_bytes workspace_bytes cpu version";
+
+/// Once through everything.
+const ONCE: &str = "--repetitions=1";
+const QUICK: [&str; 2] = [ONCE, "--seconds=1"];
+
+#[test]
+fn every_combination_is_a_line_with_all_fields() {
+    let (_alone, dir) = (alone(), Dir::new());
+    let lists = [
+        "bench",
+        "--json",
+        "--shape=40x70,7x130",
+        "--tokens=1,9",
+        "--format=e4m3,qins-linear",
+        "--format=kmeans-signed",
+        "--scales=row,block:8x16",
+        "--kernel=scalar,best",
+        "--threads=1,2",
+        "--pages=4k",
+    ];
+    let rows = objects(&dir.succeed(&[&lists[..], &QUICK].concat()));
+    let kernels: BTreeSet<_> = rows.iter().map(|row| row["kernel"].as_str()).collect();
+    assert_eq!(rows.len(), 2 * 2 * 3 * 2 * kernels.len() * 2);
+    for row in &rows {
+        assert_eq!(keys(row), FIELDS.split_whitespace().collect(), "{row}");
+        let number = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{key} of {row}"));
+        assert!(number("seconds_best") > 0.0 && number("seconds_median") >= number("seconds_best"));
+        assert!(number("gflops") > 0.0 && number("weight_gb_s") > 0.0 && number("read_gb_s") > 0.0);
+        let roofline = number("weight_gb_s") / number("read_gb_s");
+        assert!((number("roofline") / roofline - 1.0).abs() < 1e-6);
+        assert!(number("rel_rms_error") < 1e-6, "{row}");
+        assert!(number("weight_bytes") >= number("n") * number("k"));
+        assert!(number("workspace_bytes") > 0.0);
+        assert_eq!(row["shape"], if row["m"] == 1 { "row" } else { "panel" });
+        assert_eq!((&row["mode"], &row["pages"]), (&"f32".into(), &"4k".into()));
+        let peers = cfg!(feature = "peers") && row["m"] != 1;
+        assert_eq!(row["gemm_f32_gflops"].is_null(), !peers);
+        assert_eq!(row["speedup_vs_gemm_f32"].is_null(), !peers);
+    }
+}
+
+#[test]
+fn warm_weights_have_no_roofline() {
+    let dir = Dir::new();
+    let args = ["bench", "--json", "--warm", "--shape=100000x512", "--tokens=1", "--format=int8"];
+    let rows = objects(&dir.succeed(&[&args[..], &QUICK].concat()));
+    assert_eq!(rows.len(), 1);
+    assert!(rows[0]["read_gb_s"].is_null() && rows[0]["roofline"].is_null());
+    let n = rows[0]["n"].as_u64().expect("n");
+    assert!(n > 0 && n < 100_000, "{n} rows of 512 don't fit half of a second-level cache");
+}
+
+#[test]
+fn weights_in_a_mapped_file() {
+    let (_alone, dir) = (alone(), Dir::new());
+    let args = ["bench", "--json", "--shape=30x100", "--tokens=1", "--pages=file", "--outliers"];
+    let rows = objects(&dir.succeed(&[&args[..], &QUICK].concat()));
+    assert_eq!(rows.len(), 3);
+    assert!(rows.iter().all(|row| row["pages"] == "file"));
+}
+
+#[test]
+fn tables_for_people() {
+    let (_alone, dir) = (alone(), Dir::new());
+    let args = ["bench", "--shape=30x100", "--tokens=2", "--pages=4k"];
+    let out = dir.succeed(&[&args[..], &QUICK].concat());
+    for word in ["qins-linear", "e4m3", "kmeans-signed", "30×100", "GB/s with 1 thread"] {
+        assert!(out.contains(word), "no {word:?} in {out}");
+    }
+    let out = dir.succeed(&["demo", "--shape=70x130", "--tokens=3", ONCE]);
+    for word in ["70 outputs × 130 inputs", "e4m3, block:128x128", "3 TOKENS", "Least error"] {
+        assert!(out.contains(word), "no {word:?} in {out}");
+    }
+}
+
+const DEMO_FIELDS: &str = "layer model seed format scales kernel m n k rows_measured threads pages \
+    seconds_best gweights_s gflops weight_gb_s read_gb_s roofline speedup_vs_f32 weight_bytes \
+    f32_bytes weight_sqnr_db product_rel_rms_error rel_rms_error encoding_gweights_s cpu version";
+
+fn check_demo(out: &str) -> Vec<Value> {
+    let rows = objects(out);
+    for row in &rows {
+        assert_eq!(keys(row), DEMO_FIELDS.split_whitespace().collect(), "{row}");
+        assert!(row["gweights_s"].as_f64().expect("a rate") > 0.0, "{row}");
+        if row["format"] != "f32" {
+            let error = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{key} of {row}"));
+            assert!(error("rel_rms_error") < 1e-6, "{row}");
+            assert!(error("product_rel_rms_error") >= 0.0 && error("weight_sqnr_db") > -99.0);
+        }
+    }
+    rows
+}
+
+#[test]
+fn demo_of_a_made_up_layer() {
+    let (_alone, dir) = (alone(), Dir::new());
+    let out =
+        dir.succeed(&["demo", "--json", "--shape=100x200", "--tokens=20", "--threads=2", ONCE]);
+    let rows = check_demo(&out);
+    let formats: BTreeSet<_> = rows.iter().map(|row| row["format"].as_str()).collect();
+    assert_eq!(formats.len(), 9, "{formats:?}");
+    assert!(rows.iter().any(|row| row["scales"] == "block:128x128"));
+    assert!(rows.iter().any(|row| row["kernel"] == "scalar" && row["m"] == 20));
+    let sqnr = |format: &str| {
+        let row = rows.iter().find(|row| row["format"] == format).expect(format);
+        row["weight_sqnr_db"].as_f64().expect("dB")
+    };
+    assert!(sqnr("qins-linear") > sqnr("e5m2") && sqnr("e5m2") > sqnr("qins-inverse"));
+}
+
+#[test]
+fn demo_of_a_model() {
+    let (_alone, dir) = (alone(), Dir::new());
+    dir.put("in", &model().bytes());
+    let rows =
+        check_demo(&dir.succeed(&["demo", "in", "--json", "--layers=1", "--tokens=4", ONCE]));
+    assert!(rows.iter().all(|row| row["layer"] == "layer.1.dense.weight" && row["model"] == "in"));
+    let both = check_demo(&dir.succeed(&["demo", "in", "--json", "--tokens=1", ONCE]));
+    assert!(both.iter().any(|row| row["layer"] == "layer.0.dense.weight"));
+}
+
+#[test]
+fn models_that_are_none() {
+    let dir = Dir::new();
+    dir.put("in", &model().bytes());
+    dir.succeed(&["convert", "in", "coded"]);
+    dir.put("short", &model().bytes()[..40]);
+    dir.put("nothing", &common::File::default().with_f32("bias", &[3], &[1.0; 3]).bytes());
+    let nan = common::File::default().with_f32("a.weight", &[1, 2], &[1.0, f32::NAN]);
+    dir.put("nan", &nan.bytes());
+    dir.fail(&["demo", "coded"], &["coded: is a lutmul file"]);
+    dir.fail(&["demo", "short"], &["short: "]);
+    dir.fail(&["demo", "nothing"], &["nothing: ", "no 2-D weights"]);
+    dir.fail(&["demo", "nan"], &["a.weight", "NaN", "row 0, column 1"]);
+    dir.fail(&["demo", "missing"], &["missing: "]);
+}
+
+#[test]
+fn the_list_of_kernels() {
+    let dir = Dir::new();
+    let rows = objects(&dir.succeed(&["kernels", "--json"]));
+    assert_eq!(rows.iter().filter(|row| row["picked"] == true).count(), 1);
+    let last = rows.last().expect("kernels");
+    assert_eq!((&last["name"], &last["available"]), (&"scalar".into(), &true.into()));
+    for row in &rows {
+        assert_eq!(row["available"] == true, row["missing"] == serde_json::json!([]), "{row}");
+        assert_eq!(row["available"] == true, row["decoders"].is_object(), "{row}");
+    }
+    let lutmul = || Command::new(env!("CARGO_BIN_EXE_lutmul"));
+    let output = dir.command(lutmul().args(["kernels", "--json"]).env("LUTMUL_ISA", "scalar"));
+    let picked = objects(&text(&output.stdout));
+    assert_eq!(picked.last().expect("kernels")["picked"], true);
+    for command in ["kernels", "bench", "demo"] {
+        let output = dir.command(lutmul().arg(command).env("LUTMUL_ISA", "mmx"));
+        dir.check_failure(&output, &dir.contents(), command, &["kernel", "\"mmx\""]);
+    }
+    assert!(dir.succeed(&["kernels"]).contains("taken"));
+}
+
+#[test]
+fn values_that_are_wrong() {
+    let dir = Dir::new();
+    for (option, words) in [
+        ("--shape=0x", "NxK"),
+        ("--shape=0x5", "NxK"),
+        ("--shape=5", "NxK"),
+        ("--shape=99999999999x99999999999", "overflow"),
+        ("--tokens=0", "from 1 on"),
+        ("--threads=-1", "from 1 on"),
+        ("--format=int4", "qins-linear"),
+        ("--scales=block:0x1", "block:RxC"),
+        ("--mode=f64", "f32"),
+        ("--pages=1g", "4k, 2m, file"),
+    ] {
+        let output = dir.run(&["bench", option]);
+        let err = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{option}: {err}");
+        assert!(err.contains(words) && !err.contains("panic"), "{option}: {err}");
+    }
+    dir.fail(&["bench", "--kernel=sse9"], &["kernel", "\"sse9\"", "scalar"]);
+    dir.fail(&["bench", "--format=table:missing"], &["missing"]);
+    let foreign = if cfg!(target_arch = "x86_64") { "neon" } else { "avx512vbmi" };
+    dir.fail(&["bench", "--kernel", foreign], &["kernel", foreign]);
+    if cfg!(target_os = "linux") {
+        for command in ["bench", "demo"] {
+            let huge = [command, "--shape=1000000x10000000"];
+            dir.fail(&huge, &["shape 1000000x10000000", "memory are needed"]);
+        }
+        dir.fail(&["bench", "--tokens=9999999999999999"], &["9999999999999999 tokens"]);
+    }
+    let output = dir.run(&["demo", "--tokens=9999999999999"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(!text(&output.stderr).contains("panic"));
+}
