@@ -36,6 +36,51 @@ impl Epilogue<'_> {
                 *sum += bias;
             }
         }
+        self.finish(sums, y, token, first_col);
+    }
+
+    /// The same for the f64 sums of integer modes, which are rounded to f32 with their bias added;
+    /// `None` for a token that holds NaN or infinity: its row is NaN, whatever y held.
+    pub(crate) fn store_exact<Y: Element>(
+        &self,
+        sums: Option<&[f64]>,
+        rows: Range<usize>,
+        y: &mut Columns<'_, Y>,
+        token: usize,
+        first_col: usize,
+    ) {
+        let Some(sums) = sums else {
+            let y = y.part(token, first_col..first_col + rows.len());
+            return y.fill(Y::from_f32(f32::from_bits(0x7FC0_0000)));
+        };
+        let mut rounded = [0.0; STRIP];
+        let bias = self.bias.map(|bias| &bias[rows]);
+        for (i, sums) in sums.chunks(STRIP).enumerate() {
+            let rounded = &mut rounded[..sums.len()];
+            match bias {
+                Some(bias) => {
+                    for ((to, sum), bias) in rounded.iter_mut().zip(sums).zip(&bias[i * STRIP..]) {
+                        *to = (sum + f64::from(*bias)) as f32;
+                    }
+                }
+                None => {
+                    for (to, sum) in rounded.iter_mut().zip(sums) {
+                        *to = *sum as f32;
+                    }
+                }
+            }
+            self.finish(rounded, y, token, first_col + i * STRIP);
+        }
+    }
+
+    /// Activation, adding to y, rounding to y's type.
+    fn finish<Y: Element>(
+        &self,
+        sums: &mut [f32],
+        y: &mut Columns<'_, Y>,
+        token: usize,
+        first_col: usize,
+    ) {
         self.activation.apply_slice(sums);
         let y = y.part(token, first_col..first_col + sums.len());
         if self.accumulate {

@@ -1,9 +1,9 @@
 //! The 256-entry table of a layer, and the tables of the formats.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
-use lutmul_kernels::{ClosedForm, Table};
+use lutmul_kernels::{ClosedForm, Image, Table};
 
 /// A table of 256 `f32`, the values that codes stand for (before sign and scale).
 ///
@@ -11,7 +11,14 @@ use lutmul_kernels::{ClosedForm, Table};
 /// are; at least one must be finite. What a *used* entry of that kind means is said at
 /// [`NonFinite`](crate::NonFinite).
 #[derive(Clone, Debug)]
-pub struct Lut(Arc<Table>);
+pub struct Lut(Arc<Prepared>);
+
+/// A table as kernels want it, and its image, made by the first product of an integer mode.
+#[derive(Debug)]
+struct Prepared {
+    table: Table,
+    image: OnceLock<Image>,
+}
 
 impl Lut {
     /// A table of the caller's own.
@@ -19,7 +26,8 @@ impl Lut {
     /// # Errors
     /// [`Error::TableNotFinite`] if no entry is finite.
     pub fn new(values: &[f32; 256]) -> Result<Self> {
-        Table::new(values).map(|t| Self(Arc::new(t))).ok_or(Error::TableNotFinite)
+        let table = Table::new(values).ok_or(Error::TableNotFinite)?;
+        Ok(Self(Arc::new(Prepared { table, image: OnceLock::new() })))
     }
 
     /// Builds a table from a formula that is known to be finite for code 255.
@@ -87,12 +95,12 @@ impl Lut {
 
     /// The entries.
     pub fn values(&self) -> &[f32; 256] {
-        &self.0.values
+        &self.0.table.values
     }
 
     /// The entry of a code.
     pub fn entry(&self, code: u8) -> f32 {
-        self.0.values[usize::from(code)]
+        self.0.table.values[usize::from(code)]
     }
 
     /// The largest finite magnitude in the table.
@@ -120,7 +128,12 @@ impl Lut {
 
     /// The prepared table, for kernels.
     pub(crate) fn table(&self) -> &Table {
-        &self.0
+        &self.0.table
+    }
+
+    /// The fixed-point image that integer modes multiply by.
+    pub fn image(&self) -> &Image {
+        self.0.image.get_or_init(|| Image::new(&self.0.table))
     }
 }
 

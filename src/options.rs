@@ -8,6 +8,10 @@ use lutmul_kernels::{Kernel, KernelInfo};
 use crate::error::{Error, Result};
 
 /// How activations and sums are represented.
+///
+/// In all modes but F32 the sum is exact: activations are integers, the table is its fixed-point
+/// [image](crate::image), and the one rounding at the end is stated (see [`matmul`](crate::matmul)). So results
+/// have the same bits on every CPU, at every thread count and batch size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mode {
@@ -17,16 +21,62 @@ pub enum Mode {
     /// and the scales: threads and row ranges never change a bit.
     #[default]
     F32,
+    /// Activations of 24 bits (±8,290,687), one scale a token: as exact as f32.
+    A24,
+    /// Activations of 16 bits (±32,512), one scale a token.
+    A16,
+    /// Activations of 8 bits (±127), a scale for each 32 of k: the token's scale times an integer in
+    /// 1…255.
+    A8,
+    /// Activations of 8 bits (±127), one scale a token.
+    A8T,
 }
 
 impl Mode {
     /// All modes.
-    pub const ALL: [Self; 1] = [Self::F32];
+    pub const ALL: [Self; 5] = [Self::F32, Self::A24, Self::A16, Self::A8, Self::A8T];
 
     /// The name that options, JSON and documents use.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
+            Self::A24 => "a24",
+            Self::A16 => "a16",
+            Self::A8 => "a8",
+            Self::A8T => "a8t",
+        }
+    }
+
+    /// Whether sums are exact integers.
+    pub fn is_integer(self) -> bool {
+        self != Self::F32
+    }
+
+    /// Base-255 digits of an activation.
+    pub(crate) fn digits(self) -> usize {
+        match self {
+            Self::F32 => 0,
+            Self::A8T => 1,
+            // A8's digit times its multiplier is at most 127 · 255.
+            Self::A8 | Self::A16 => 2,
+            Self::A24 => 3,
+        }
+    }
+
+    /// The most columns that a sum of integers holds: i64 has room for 2²⁴ times the largest product of
+    /// 24-bit activations and two-byte magnitudes, and more.
+    pub(crate) fn max_k(self) -> usize {
+        1 << 24
+    }
+
+    /// The integer that a token's largest magnitude becomes.
+    pub(crate) fn limit(self) -> i32 {
+        match self {
+            Self::F32 => 0,
+            Self::A8T => 127,
+            Self::A8 => 127 * 255,
+            Self::A16 => 32_512,
+            Self::A24 => 8_290_687,
         }
     }
 }
@@ -93,6 +143,11 @@ impl Options {
         #[cfg(not(feature = "rayon"))]
         let threads = Threads::One;
         Self { kernel, mode: Mode::F32, threads }
+    }
+
+    /// The same in another mode.
+    pub fn mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
     }
 
     /// The same with other threads.

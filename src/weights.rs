@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use lutmul_kernels::{Groups, LINE, Portion, Scales as KernelScales};
+use lutmul_kernels::{Groups, IntPortion, LINE, Portion, Scales as KernelScales};
 
 use crate::bytes::Bytes;
 use crate::error::{Error, Result, area};
@@ -194,6 +194,11 @@ impl<'a> Weights<'a> {
         &self.groups
     }
 
+    /// Columns that share their scales: the whole of k, or the size of a group.
+    pub(crate) fn group(&self) -> usize {
+        self.scales.granularity().block(self.n, self.k).1.min(self.k)
+    }
+
     /// Some rows, as kernels take them. With [`GroupIndex::Odd`] their scales are left at 1.
     pub(crate) fn portion(&self, rows: Range<usize>) -> Portion<'_> {
         let stride = sign_stride(self.k);
@@ -218,6 +223,19 @@ impl<'a> Weights<'a> {
                 first_row: rows.start,
                 groups,
             },
+        }
+    }
+
+    /// Some columns of some rows, as integer kernels take them.
+    pub(crate) fn int_portion(&self, rows: Range<usize>, cols: Range<usize>) -> IntPortion<'_> {
+        let stride = sign_stride(self.k);
+        IntPortion {
+            image: self.lut.image(),
+            codes: &self.codes[rows.start * self.k..rows.end * self.k],
+            signs: self.signs().map(|s| &s[rows.start * stride..rows.end * stride]),
+            stride: self.k,
+            first: cols.start,
+            cols: cols.len(),
         }
     }
 

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::int::{
+    IntPanel, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums, Limbs, PANEL_STEPS,
+};
 use crate::portion::{LINE, Order, PANEL_ROWS, PanelRow, Portion, RowInput, TileInput, TileSums};
 
-/// A line of the kernel table. Made by `stamp!`.
+/// The F32 half of a kernel. Made by `stamp!`.
 pub(crate) struct Entry {
-    pub name: &'static str,
     pub features: &'static [&'static str],
     pub available: fn() -> bool,
     /// Whether this CPU has the i-th feature.
@@ -23,29 +25,55 @@ pub(crate) struct Entry {
     pub tile: unsafe fn(&[PanelRow], &TileInput<'_>, &mut TileSums<'_>),
 }
 
+/// The integer half of a kernel. Made by `int_stamp!`.
+pub(crate) struct IntEntry {
+    pub features: &'static [&'static str],
+    pub available: fn() -> bool,
+    /// Whether this CPU has the i-th feature.
+    pub detected: fn(usize) -> bool,
+    /// Whether the row shape takes activations as words.
+    pub words: bool,
+    /// Whether the panel shape does.
+    pub panel_words: bool,
+    /// i32 lanes of a vector.
+    pub lanes: usize,
+    /// The most vectors of tokens in a tile.
+    pub vectors: usize,
+    pub row: unsafe fn(&IntPortion<'_>, &IntRowInput<'_>, &mut [i64], usize),
+    pub panel: unsafe fn(&IntPortion<'_>, &mut [IntRow], &mut [i32]),
+    pub tile: unsafe fn(&IntPanel<'_>, &IntTileInput<'_>, &mut IntTileSums<'_>),
+}
+
+/// A line of the kernel table: a name, and what runs under it in F32 and in integer modes.
+pub(crate) struct Pair {
+    pub name: &'static str,
+    pub float: &'static Entry,
+    pub int: &'static IntEntry,
+}
+
 /// Every kernel of this build, best first, scalar last.
-static KERNELS: &[&Entry] = &[
+static KERNELS: &[Pair] = &[
     #[cfg(target_arch = "x86_64")]
-    &crate::x86::vbmi::ENTRY,
+    Pair { name: "avx512vbmi", float: &crate::x86::vbmi::ENTRY, int: &crate::x86::vnni::INT_ENTRY },
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
-    &crate::aarch64::neon::ENTRY,
-    &crate::portable::ENTRY,
-    &crate::scalar::ENTRY,
+    Pair { name: "neon", float: &crate::aarch64::neon::ENTRY, int: &crate::scalar::int::INT_ENTRY },
+    Pair { name: "portable", float: &crate::portable::ENTRY, int: &crate::scalar::int::INT_ENTRY },
+    Pair { name: "scalar", float: &crate::scalar::ENTRY, int: &crate::scalar::int::INT_ENTRY },
 ];
 
 /// A kernel that this CPU can run. Having one is the proof: there is no other way to get it than by
 /// detection.
 #[derive(Clone, Copy)]
-pub struct Kernel(&'static Entry);
+pub struct Kernel(&'static Pair);
 
 /// What is known of a kernel, whether or not it can run here.
 #[derive(Clone, Copy)]
-pub struct KernelInfo(&'static Entry);
+pub struct KernelInfo(&'static Pair);
 
 impl KernelInfo {
     /// All kernels of this build, best first, scalar last.
     pub fn all() -> impl ExactSizeIterator<Item = Self> + Clone {
-        KERNELS.iter().map(|entry| Self(entry))
+        KERNELS.iter().map(Self)
     }
 
     /// The kernel's name, as `LUTMUL_ISA` takes it.
@@ -54,24 +82,27 @@ impl KernelInfo {
     }
 
     /// The CPU features it needs, as Rust names them.
-    pub fn features(self) -> &'static [&'static str] {
-        self.0.features
+    pub fn features(self) -> impl Iterator<Item = &'static str> {
+        self.detected().map(|(name, _)| name)
     }
 
     /// The features that this CPU lacks, of those the kernel needs.
     pub fn missing(self) -> impl Iterator<Item = &'static str> {
-        let entry = self.0;
-        entry
-            .features
-            .iter()
-            .enumerate()
-            .filter(|(i, _)| !(entry.detected)(*i))
-            .map(|(_, name)| *name)
+        self.detected().filter(|(_, has)| !has).map(|(name, _)| name)
+    }
+
+    /// The features of both halves, and whether this CPU has them.
+    fn detected(self) -> impl Iterator<Item = (&'static str, bool)> {
+        let Pair { float, int, .. } = self.0;
+        let of_float = float.features.iter().enumerate().map(|(i, f)| (*f, (float.detected)(i)));
+        let of_int = int.features.iter().enumerate().map(|(i, f)| (*f, (int.detected)(i)));
+        of_float.chain(of_int.filter(|(name, _)| !float.features.contains(name)))
     }
 
     /// The kernel itself, if this CPU can run it.
     pub fn kernel(self) -> Option<Kernel> {
-        (self.0.available)().then_some(Kernel(self.0))
+        let Pair { float, int, .. } = self.0;
+        ((float.available)() && (int.available)()).then_some(Kernel(self.0))
     }
 }
 
@@ -91,29 +122,29 @@ impl Kernel {
         self.0.name
     }
 
-    /// The CPU features it uses.
-    pub fn features(self) -> &'static [&'static str] {
-        self.0.features
+    /// What is known of it.
+    pub fn info(self) -> KernelInfo {
+        KernelInfo(self.0)
     }
 
     /// Lanes of its vectors of f32: tiles are multiples of it wide.
     pub fn lanes(self) -> usize {
-        self.0.lanes
+        self.0.float.lanes
     }
 
     /// The widest tile of the panel shape, in tokens.
     pub fn tile_width(self) -> usize {
-        self.0.lanes * self.0.vectors
+        self.0.float.lanes * self.0.float.vectors
     }
 
     /// The order in which the kernel decodes the codes of a line.
     pub fn order(self, w: &Portion<'_>) -> &'static Order {
-        (self.0.order)(w)
+        (self.0.float.order)(w)
     }
 
     /// How the kernel decodes this table: the name of a lookup or of a closed form.
     pub fn decoder(self, w: &Portion<'_>) -> &'static str {
-        (self.0.decoder)(w)
+        (self.0.float.decoder)(w)
     }
 
     /// The row shape: `out[t·stride + r] = scale · Σ_k x[t,k]·W[r,k]` for all rows of the portion.
@@ -124,7 +155,7 @@ impl Kernel {
         assert!(matches!(x.tokens, 1 | 2 | 4 | 8) && w.k > 0);
         assert_eq!(x.x.len(), x.tokens * w.lines() * LINE, "packed activations");
         // SAFETY: a `Kernel` is made in `KernelInfo::kernel` only, after its features were detected.
-        unsafe { (self.0.row)(w, x, out, stride) }
+        unsafe { (self.0.float.row)(w, x, out, stride) }
     }
 
     /// Decodes columns `lines` (in lines of 64) of a portion's rows into a panel, in the kernel's
@@ -135,7 +166,7 @@ impl Kernel {
     pub fn panel(self, w: &Portion<'_>, lines: Range<usize>, to: &mut [PanelRow]) {
         assert!(w.rows() <= to.len() && lines.end <= w.lines());
         // SAFETY: as in `row`.
-        unsafe { (self.0.panel)(w, lines, to) }
+        unsafe { (self.0.float.panel)(w, lines, to) }
     }
 
     /// Multiplies a panel by a tile: `sums[r][t] (+)= Σ_k panel[r][k] · x[k][t]`.
@@ -146,12 +177,80 @@ impl Kernel {
     /// If the width is none of the kernel's, or a buffer is too short.
     pub fn tile(self, panel: &[PanelRow], x: &TileInput<'_>, sums: &mut TileSums<'_>) {
         assert!(
-            x.width > 0 && x.width.is_multiple_of(self.0.lanes) && x.width <= self.tile_width()
+            x.width > 0
+                && x.width.is_multiple_of(self.0.float.lanes)
+                && x.width <= self.tile_width()
         );
         assert!(panel.len() == PANEL_ROWS && sums.rows <= PANEL_ROWS && sums.stride >= x.width);
         // SAFETY: as in `row`.
-        unsafe { (self.0.tile)(panel, x, sums) }
+        unsafe { (self.0.float.tile)(panel, x, sums) }
     }
+}
+
+/// Integer modes.
+impl Kernel {
+    /// How the row shape takes activations of that many base-255 digits.
+    pub fn row_limbs(self, digits: usize) -> Limbs {
+        limbs(self.0.int.words, digits)
+    }
+
+    /// How the panel shape takes them.
+    pub fn panel_limbs(self, digits: usize) -> Limbs {
+        limbs(self.0.int.panel_words, digits)
+    }
+
+    /// i32 lanes: tiles are multiples of it wide.
+    pub fn int_lanes(self) -> usize {
+        self.0.int.lanes
+    }
+
+    /// The widest tile of the panel shape, in tokens.
+    pub fn int_tile_width(self) -> usize {
+        self.0.int.lanes * self.0.int.vectors
+    }
+
+    /// The row shape: `out[t·stride + r] = Σ_k X[t,k] · ±L[code]`, exactly.
+    ///
+    /// # Panics
+    /// If the buffers don't have the lengths that their types document.
+    pub fn int_row(self, w: &IntPortion<'_>, x: &IntRowInput<'_>, out: &mut [i64], stride: usize) {
+        assert!(matches!(x.tokens, 1 | 2 | 4 | 8) && w.cols > 0 && w.first.is_multiple_of(8));
+        assert!(w.first + w.cols <= w.stride && x.limbs.words == self.0.int.words);
+        let limbs = x.limbs.weights.len() * x.limbs.size();
+        assert_eq!(x.x.len(), w.lines() * x.tokens * limbs * LINE, "packed activations");
+        // SAFETY: a `Kernel` is made in `KernelInfo::kernel` only, after its features were detected.
+        unsafe { (self.0.int.row)(w, x, out, stride) }
+    }
+
+    /// Decodes a portion into a panel of [`IntPanel::pitch`] rows a row; `starts` gets
+    /// `[rows][planes]`. The portion must have no more columns than the panel has room for.
+    ///
+    /// # Panics
+    /// If a buffer is too short.
+    pub fn int_panel(self, w: &IntPortion<'_>, panel: &mut [IntRow], starts: &mut [i32]) {
+        let step = self.panel_limbs(1).step();
+        assert!(w.lines() * LINE <= PANEL_STEPS * step && w.first.is_multiple_of(8));
+        assert!(w.first + w.cols <= w.stride);
+        // SAFETY: as in `int_row`.
+        unsafe { (self.0.int.panel)(w, panel, starts) }
+    }
+
+    /// Multiplies one plane of a panel by one limb of a tile:
+    /// `sums[r][t] += weight · 256^plane · Σ_k panel[r][k] · x[k][t]`.
+    ///
+    /// # Panics
+    /// If the width is none of the kernel's, or a buffer is too short.
+    pub fn int_tile(self, panel: &IntPanel<'_>, x: &IntTileInput<'_>, sums: &mut IntTileSums<'_>) {
+        let lanes = self.0.int.lanes;
+        assert!(x.width > 0 && x.width.is_multiple_of(lanes) && x.width <= self.int_tile_width());
+        assert!(sums.rows <= PANEL_ROWS && sums.stride >= x.width);
+        // SAFETY: as in `int_row`.
+        unsafe { (self.0.int.tile)(panel, x, sums) }
+    }
+}
+
+fn limbs(words: bool, digits: usize) -> Limbs {
+    if words { Limbs::words(digits) } else { Limbs::bytes(digits) }
 }
 
 impl fmt::Debug for Kernel {

@@ -2,6 +2,10 @@
 
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod aarch64;
+mod image;
+mod int;
+mod int_panel;
+mod int_row;
 mod kernel;
 mod mat;
 mod panel;
@@ -15,6 +19,10 @@ mod table;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use image::{EntrySign, IMAGE_PLANES, Image, Magnitudes};
+pub use int::{
+    IntPanel, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums, Limbs, PANEL_STEPS,
+};
 pub use kernel::{Kernel, KernelInfo};
 pub use mat::Columns;
 pub use portion::{

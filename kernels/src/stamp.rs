@@ -8,7 +8,7 @@
 macro_rules! stamp {
     (
         $(#[$doc:meta])*
-        $token:ident, $name:literal,
+        $token:ident,
         features { $($field:ident: $feature:tt),* $(,)? }
         decoders { $($decoder:ident),* $(,)? }
         tiles { $($width:literal x $height:literal),* $(,)? }
@@ -46,7 +46,6 @@ macro_rules! stamp {
         }
 
         pub(crate) static ENTRY: crate::kernel::Entry = crate::kernel::Entry {
-            name: $name,
             features: &[$($feature),*],
             available: $token::is_available,
             detected: |feature| {
@@ -64,3 +63,63 @@ macro_rules! stamp {
     };
 }
 pub(crate) use stamp;
+
+/// Stamps the integer kernels of an ISA, and their entry; see [`stamp!`].
+macro_rules! int_stamp {
+    (
+        $(#[$doc:meta])*
+        $token:ident,
+        features { $($field:ident: $feature:tt),* $(,)? }
+        decoders { $($decoder:ident x $planes:literal),* $(,)? }
+        tiles { $($width:literal x $height:literal),* $(,)? }
+    ) => {
+        pulp::simd_type! {
+            $(#[$doc])*
+            pub(crate) struct $token { $($field: $feature),* }
+        }
+
+        crate::int_row::int_row_kernel!($($feature)*);
+        crate::int_panel::int_panel_kernel!($($feature)*);
+
+        $(#[target_feature(enable = $feature)])*
+        fn int_row(w: &IntPortion<'_>, x: &IntRowInput<'_>, out: &mut [i64], stride: usize) {
+            match (int_decoder(w.image), w.image.count) {
+                $(($decoder, $planes) => int_row_limbs::<{ $decoder }, $planes>(w, x, out, stride),)*
+                other => unreachable!("decoder {other:?}"),
+            }
+        }
+
+        $(#[target_feature(enable = $feature)])*
+        fn int_panel(w: &IntPortion<'_>, panel: &mut [IntRow], starts: &mut [i32]) {
+            match (int_decoder(w.image), w.image.count) {
+                $(($decoder, $planes) => int_panel_loop::<{ $decoder }, $planes>(w, panel, starts),)*
+                other => unreachable!("decoder {other:?}"),
+            }
+        }
+
+        $(#[target_feature(enable = $feature)])*
+        fn int_tile(panel: &IntPanel<'_>, x: &IntTileInput<'_>, sums: &mut IntTileSums<'_>) {
+            match x.width / INT_LANES {
+                $($width => int_tile_loop::<$width, $height>(panel, x, sums),)*
+                other => unreachable!("{other} vectors of tokens"),
+            }
+        }
+
+        pub(crate) static INT_ENTRY: crate::kernel::IntEntry = crate::kernel::IntEntry {
+            features: &[$($feature),*],
+            available: $token::is_available,
+            detected: |feature| {
+                let detected: &[bool] = &[$(pulp::feature_detected!($feature)),*];
+                detected[feature]
+            },
+            words: WORDS,
+            panel_words: PANEL_WORDS,
+            lanes: INT_LANES,
+            vectors: [$($width),*].len(),
+            row: int_row,
+            panel: int_panel,
+            tile: int_tile,
+        };
+    };
+}
+pub(crate) use int_stamp;

@@ -1,5 +1,7 @@
 //! The driver: cuts a product into the portions that kernels take, and hands them to threads.
 
+mod int_panel;
+mod int_row;
 mod panel;
 mod row;
 mod threads;
@@ -13,9 +15,11 @@ use crate::element::Element;
 use crate::epilogue::Epilogue;
 use crate::error::{Error, Result};
 use crate::mat::{MatMut, MatRef};
-use crate::options::Options;
-use crate::weights::{GroupIndex, Weights};
+use crate::options::{Mode, Options};
+use crate::quantize::TokenScale;
+use crate::weights::{GroupIndex, NonFinite, Weights};
 
+pub(crate) use threads::for_each_chunk;
 pub use workspace::{Scratch, Workspace};
 
 /// The two loop shapes.
@@ -35,11 +39,15 @@ impl Shape {
     /// The shape of a product of `m` tokens with these weights. It depends on nothing else.
     pub fn of(w: &Weights<'_>, m: usize) -> Self {
         // Groups that end within sixteen codes can be applied to decoded weights only.
-        if m <= Self::ROW_TOKENS && !matches!(w.groups(), GroupIndex::Odd) {
-            Self::Row
-        } else {
-            Self::Panel
+        match w.groups() {
+            GroupIndex::Odd => Self::Panel,
+            _ => Self::of_tokens(m),
         }
+    }
+
+    /// The shape of a product of `m` tokens in integer modes.
+    pub(crate) fn of_tokens(m: usize) -> Self {
+        if m <= Self::ROW_TOKENS { Self::Row } else { Self::Panel }
     }
 }
 
@@ -69,6 +77,7 @@ pub fn matmul<X: Element, Y: Element>(
     workspace: &mut Workspace,
 ) -> Result<()> {
     check(w, x.rows(), &y, 0..w.n(), epilogue)?;
+    prepare(w, options)?;
     workspace.activations.pack(w, x, options)?;
     matmul_packed(w, &workspace.activations, y, epilogue, options, &workspace.scratch)
 }
@@ -87,9 +96,9 @@ pub fn matmul_packed<Y: Element>(
     scratch: &workspace::Pool,
 ) -> Result<()> {
     check(w, x.m(), &y, 0..w.n(), epilogue)?;
-    w.prepare()?;
+    prepare(w, options)?;
     let layout = x.layout_for(w, options)?;
-    let job = Job { w, x: x.values(), layout, epilogue };
+    let job = Job { w, x: x.values(), tokens: x.tokens(), layout, epilogue };
     threads::run(&job, y.columns(), options.threads, scratch);
     Ok(())
 }
@@ -113,11 +122,20 @@ pub fn matmul_rows<Y: Element>(
     scratch: &mut Scratch,
 ) -> Result<()> {
     check(w, x.m(), &y, rows.clone(), epilogue)?;
-    w.prepare()?;
+    prepare(w, options)?;
     let layout = x.layout_for(w, options)?;
-    let job = Job { w, x: x.values(), layout, epilogue };
+    let job = Job { w, x: x.values(), tokens: x.tokens(), layout, epilogue };
     job.run(rows, y.columns(), scratch);
     Ok(())
+}
+
+/// Refuses codes in use that stand for NaN or infinity, as far as the weights' policy and the mode do.
+fn prepare(w: &Weights<'_>, options: &Options) -> Result<()> {
+    if options.mode != Mode::F32 && w.non_finite() == NonFinite::Propagate && !w.lut().is_finite() {
+        let why = "NaN and infinity can be propagated in mode f32 only";
+        return Err(Error::invalid(w.name(), format!("{why}, not in {}", options.mode)));
+    }
+    w.prepare()
 }
 
 fn check<Y: Element>(
@@ -146,7 +164,9 @@ fn check<Y: Element>(
 /// A product, ready to be computed by ranges of rows.
 struct Job<'a> {
     w: &'a Weights<'a>,
+    /// Packed activations; in integer modes limbs in disguise, and the tokens' scales.
     x: &'a [f32],
+    tokens: &'a [TokenScale],
     layout: Layout,
     epilogue: &'a Epilogue<'a>,
 }
@@ -165,9 +185,11 @@ impl Job<'_> {
         if self.layout.k == 0 {
             return self.store_zeros(rows, y);
         }
-        match self.layout.shape {
-            Shape::Row => self.row(rows, y, scratch),
-            Shape::Panel => self.panel(rows, y, scratch),
+        match (self.layout.shape, self.layout.mode.is_integer()) {
+            (Shape::Row, false) => self.row(rows, y, scratch),
+            (Shape::Panel, false) => self.panel(rows, y, scratch),
+            (Shape::Row, true) => self.int_row(rows, y, scratch),
+            (Shape::Panel, true) => self.int_panel(rows, y, scratch),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Handing ranges of rows to threads.
+//! Handing work to threads.
 
 use lutmul_kernels::Columns;
 
@@ -63,4 +63,21 @@ fn fork<Y: Element>(
         || fork(job, rows.start..middle, left, leaf, scratch),
         || fork(job, middle..rows.end, right, leaf, scratch),
     );
+}
+
+/// Calls `work` with each chunk of a slice and its number.
+pub(crate) fn for_each_chunk<T: Send>(
+    slice: &mut [T],
+    chunk: usize,
+    threads: Threads,
+    work: impl Fn(usize, &mut [T]) + Sync + Send,
+) {
+    match threads {
+        Threads::One => slice.chunks_mut(chunk).enumerate().for_each(|(i, chunk)| work(i, chunk)),
+        #[cfg(feature = "rayon")]
+        Threads::Rayon => {
+            use rayon::prelude::*;
+            slice.par_chunks_mut(chunk).enumerate().for_each(|(i, chunk)| work(i, chunk));
+        }
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use lutmul_kernels::{PANEL_COLS, PANEL_ROWS, PanelRow};
+use lutmul_kernels::{IntPanel, IntRow, Limbs, PANEL_COLS, PANEL_ROWS, PANEL_STEPS, PanelRow};
+
+const INT_ROW: usize = PANEL_STEPS + 16;
 
 use crate::activations::Activations;
 use crate::aligned::Aligned;
@@ -31,6 +33,29 @@ impl Scratch {
         const ROW: usize = PANEL_COLS + 16;
         let panel = self.panel.take(PANEL_ROWS * ROW);
         (self.sums.take(sums), panel.as_chunks_mut::<ROW>().0)
+    }
+}
+
+/// Room for integer modes.
+impl Scratch {
+    /// Room for sums and for what they become when scaled.
+    pub(super) fn int_buffers(&mut self, sums: usize) -> (&mut [i64], &mut [f64]) {
+        let both = self.sums.take(4 * sums);
+        let (exact, scaled) = both.split_at_mut(2 * sums);
+        (bytemuck::cast_slice_mut(exact), bytemuck::cast_slice_mut(scaled))
+    }
+
+    /// Room for sums, and for a panel of an image with that many planes.
+    pub(super) fn int_panel_buffers(
+        &mut self,
+        sums: usize,
+        planes: usize,
+        limbs: Limbs,
+    ) -> (&mut [i64], &mut [IntRow]) {
+        let rows = PANEL_ROWS * IntPanel::pitch(planes, limbs.words);
+        let exact = &mut self.sums.take(4 * sums)[..2 * sums];
+        let panel: &mut [u32] = bytemuck::cast_slice_mut(self.panel.take(rows * INT_ROW));
+        (bytemuck::cast_slice_mut(exact), panel.as_chunks_mut::<INT_ROW>().0)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Kernels for x86-64.
 
 pub(crate) mod vbmi;
+pub(crate) mod vnni;
 
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 

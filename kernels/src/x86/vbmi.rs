@@ -198,7 +198,7 @@ fn decode<const D: u8, const SIGNED: bool>(
 
 crate::stamp::stamp! {
     /// Proof of AVX-512 with VBMI.
-    Avx512Vbmi, "avx512vbmi",
+    Avx512Vbmi,
     features { f: "avx512f", bw: "avx512bw", vbmi: "avx512vbmi" }
     decoders { TWO_SIGN_MAGNITUDE, TWO, THREE, FOUR }
     tiles { 1 x 24, 2 x 12, 3 x 8, 4 x 6 }

@@ -1,6 +1,8 @@
 //! Plain Rust, for every CPU: the loops of the other kernels over vectors of four floats that the
 //! compiler may or may not put into a register.
 
+pub(crate) mod int;
+
 use std::ops::Range;
 
 use crate::portion::{
@@ -96,7 +98,7 @@ fn decode<const D: u8, const SIGNED: bool>(
 
 crate::stamp::stamp! {
     /// Proof of nothing: every CPU will do.
-    Scalar, "scalar",
+    Scalar,
     features {}
     decoders { LOOKUP }
     tiles { 1 x 4 }

@@ -1,5 +1,8 @@
 //! Activations packed for kernels: once a call, or once for several matrices that take the same x.
 
+mod float;
+mod integer;
+
 use lutmul_kernels::{Kernel, LINE, Order};
 
 use crate::aligned::Aligned;
@@ -7,8 +10,11 @@ use crate::driver::Shape;
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::mat::MatRef;
-use crate::options::Options;
+use crate::options::{Mode, Options};
+use crate::quantize::TokenScale;
 use crate::weights::Weights;
+
+pub(crate) use integer::IntLayout;
 
 /// Activations in the form in which a kernel reads them.
 ///
@@ -19,6 +25,8 @@ use crate::weights::Weights;
 #[derive(Debug, Default)]
 pub struct Activations {
     packed: Aligned,
+    /// Of each token, in integer modes.
+    tokens: Vec<TokenScale>,
     layout: Option<Layout>,
 }
 
@@ -30,13 +38,21 @@ pub(crate) struct Layout {
     pub kernel: Kernel,
     pub shape: Shape,
     pub order: &'static Order,
+    pub mode: Mode,
+    /// In integer modes, columns that share their scales: sums start anew behind them.
+    pub group: usize,
 }
 
 impl Layout {
     pub fn new(w: &Weights<'_>, m: usize, options: &Options) -> Self {
         let kernel = options.kernel;
         let order = kernel.order(&w.portion(0..0));
-        Self { m, k: w.k(), kernel, shape: Shape::of(w, m), order }
+        let mode = options.mode;
+        let (shape, group) = match mode {
+            Mode::F32 => (Shape::of(w, m), w.k()),
+            _ => (Shape::of_tokens(m), w.group()),
+        };
+        Self { m, k: w.k(), kernel, shape, order, mode, group }
     }
 
     /// Columns with their padding.
@@ -48,13 +64,16 @@ impl Layout {
     pub fn tokens(&self) -> usize {
         match self.shape {
             Shape::Row => self.m.next_power_of_two(),
+            Shape::Panel if self.mode.is_integer() => {
+                self.m.next_multiple_of(self.kernel.int_lanes())
+            }
             Shape::Panel => self.m.next_multiple_of(self.kernel.lanes()),
         }
     }
 
     fn describe(&self) -> String {
-        let Self { m, k, kernel, shape, .. } = self;
-        format!("{m}×{k}, kernel {}, {shape} shape", kernel.name())
+        let Self { m, k, kernel, shape, mode, .. } = self;
+        format!("{m}×{k}, {mode}, kernel {}, {shape} shape", kernel.name())
     }
 }
 
@@ -80,13 +99,14 @@ impl Activations {
         }
         self.layout = None;
         let layout = Layout::new(w, m, options);
-        let columns = layout.columns();
-        if m > 0 && k > 0 {
-            let len = crate::error::area("packed activations", layout.tokens(), columns)?;
+        if layout.mode.is_integer() {
+            integer::pack(x, &layout, &mut self.packed, &mut self.tokens, options.threads)?;
+        } else if m > 0 && k > 0 {
+            let len = crate::error::area("packed activations", layout.tokens(), layout.columns())?;
             let packed = self.packed.take(len);
             match layout.shape {
-                Shape::Row => pack_rows(x, &layout, packed),
-                Shape::Panel => pack_tiles(x, &layout, packed, options),
+                Shape::Row => float::pack_rows(x, &layout, packed),
+                Shape::Panel => float::pack_tiles(x, &layout, packed, options.threads),
             }
         }
         self.layout = Some(layout);
@@ -115,84 +135,14 @@ impl Activations {
         Err(Error::Packing { packed, asked })
     }
 
+    /// The scales of the tokens, in integer modes.
+    pub(crate) fn tokens(&self) -> &[TokenScale] {
+        &self.tokens
+    }
+
     /// The packed values: `[lines][tokens][64]` in the row shape; in the panel shape tile after tile
     /// `[columns][width]`.
     pub(crate) fn values(&self) -> &[f32] {
         self.packed.as_slice()
-    }
-}
-
-/// Row shape: `[lines][tokens][64]`, lines in the kernel's order, zero beyond k and m.
-fn pack_rows<X: Element>(x: MatRef<'_, X>, layout: &Layout, packed: &mut [f32]) {
-    let (packed, _) = packed.as_chunks_mut::<LINE>();
-    let tokens = layout.tokens();
-    for token in 0..tokens {
-        let row = if token < layout.m { x.row(token) } else { &[] };
-        for (line, to) in packed.iter_mut().skip(token).step_by(tokens).enumerate() {
-            let from = row.get(line * LINE..).unwrap_or_default();
-            let mut wide = [0.0; LINE];
-            let len = from.len().min(LINE);
-            X::widen(&from[..len], &mut wide[..len]);
-            for (to, from) in to.iter_mut().zip(layout.order) {
-                *to = wide[usize::from(*from)];
-            }
-        }
-    }
-}
-
-/// Panel shape: tiles of the kernel's width, the last one narrower, each `[columns][width]`.
-fn pack_tiles<X: Element>(
-    x: MatRef<'_, X>,
-    layout: &Layout,
-    packed: &mut [f32],
-    options: &Options,
-) {
-    let full = layout.kernel.tile_width();
-    let columns = layout.columns();
-    let tile = |i: usize, packed: &mut [f32]| {
-        let width = packed.len() / columns;
-        for (line, to) in packed.chunks_exact_mut(LINE * width).enumerate() {
-            pack_tile_line(x, i * full, line, layout.order, width, to);
-        }
-    };
-    match options.threads {
-        crate::options::Threads::One => {
-            packed.chunks_mut(full * columns).enumerate().for_each(|(i, packed)| tile(i, packed));
-        }
-        #[cfg(feature = "rayon")]
-        crate::options::Threads::Rayon => {
-            use rayon::prelude::*;
-            packed
-                .par_chunks_mut(full * columns)
-                .enumerate()
-                .for_each(|(i, packed)| tile(i, packed));
-        }
-    }
-}
-
-/// Transposes 64 columns of a tile's tokens into `[64][width]`.
-fn pack_tile_line<X: Element>(
-    x: MatRef<'_, X>,
-    first_token: usize,
-    line: usize,
-    order: &Order,
-    width: usize,
-    to: &mut [f32],
-) {
-    // Eight tokens side by side: a write of 32 bytes a column instead of one of 4.
-    const SIDE: usize = 8;
-    for side in (0..width).step_by(SIDE) {
-        let mut wide = [[0.0; LINE]; SIDE];
-        let count = SIDE.min(width - side);
-        for (token, wide) in (first_token + side..x.rows()).zip(&mut wide[..count]) {
-            let from = &x.row(token)[line * LINE..];
-            let len = from.len().min(LINE);
-            X::widen(&from[..len], &mut wide[..len]);
-        }
-        for (to, column) in to.chunks_exact_mut(width).zip(order) {
-            for (to, wide) in to[side..side + count].iter_mut().zip(&wide) {
-                *to = wide[usize::from(*column)];
-            }
-        }
     }
 }

@@ -1,0 +1,168 @@
+//! The fixed-point image of a table: what integer modes multiply by.
+
+use crate::table::Table;
+
+/// The most byte planes of an image.
+pub const IMAGE_PLANES: usize = 2;
+
+/// Where the sign of an entry is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntrySign {
+    /// No entry is negative.
+    None,
+    /// Entries of codes from 128 on are negative, the others are not.
+    TopBit,
+    /// Anything: a look into [`Image::negative`].
+    Table,
+}
+
+/// A formula for the magnitudes of a one-byte image, so that no lookup is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Magnitudes {
+    /// `max(c, 1) − 1`.
+    BelowOne,
+    /// `|(c ^ flip) as i8|`, negative where the byte is.
+    Signed {
+        /// What the code is xored with.
+        flip: u8,
+    },
+}
+
+/// Unsigned magnitudes `L` of one or two bytes with `|entry| ≈ L · step`, the signs set apart.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub struct Image {
+    /// `planes[p][c]` is byte p of the magnitude of entry c, the lowest byte first.
+    pub planes: [[u8; 256]; IMAGE_PLANES],
+    /// 0xFF for negative entries, else 0.
+    pub negative: [u8; 256],
+    /// Planes in use: 1 or 2.
+    pub count: usize,
+    /// Where signs are found.
+    pub sign: EntrySign,
+    /// Whether magnitudes depend on the code's lower seven bits only.
+    pub seven_bits: bool,
+    /// A formula for the magnitudes.
+    pub closed_form: Option<Magnitudes>,
+    /// What a magnitude of 1 stands for; 0 for a table of zeros.
+    pub step: f64,
+    /// Whether the image is the table, exactly.
+    pub exact: bool,
+}
+
+impl Image {
+    /// The image of a table. Entries that are not finite become 0: weights that use them are refused
+    /// before a product.
+    ///
+    /// The first that fits all finite entries: one byte, exact up to a power of two; two bytes, the
+    /// same; else two bytes, rounded half to even, with the step, of `max/65535` and the next power of
+    /// two above it, whose squared error is smaller (the power of two on a tie).
+    pub fn new(table: &Table) -> Self {
+        let magnitudes: [f64; 256] = std::array::from_fn(|c| {
+            let entry = table.values[c];
+            if entry.is_finite() { f64::from(entry.abs()) } else { 0.0 }
+        });
+        let max = magnitudes.iter().copied().fold(0.0, f64::max);
+        let (step, exact) = step(&magnitudes, max);
+        let codes =
+            magnitudes.map(|v| if step == 0.0 { 0 } else { (v / step).round_ties_even() as u16 });
+        let count = if codes.iter().all(|l| *l <= 255) { 1 } else { 2 };
+        let mut planes = [[0; 256]; IMAGE_PLANES];
+        let mut negative = [0; 256];
+        for c in 0..256 {
+            let bytes = codes[c].to_le_bytes();
+            planes[0][c] = bytes[0];
+            planes[1][c] = bytes[1];
+            // A zero has no sign: so the top bit tells the sign of more tables.
+            negative[c] = if codes[c] != 0 && table.values[c] < 0.0 { 0xFF } else { 0 };
+        }
+        // Zeros fit any sign.
+        let fits = |negative_from: usize| {
+            (0..256).all(|c| codes[c] == 0 || (negative[c] != 0) == (c >= negative_from))
+        };
+        let sign = match () {
+            () if negative.iter().all(|n| *n == 0) => EntrySign::None,
+            () if fits(128) => EntrySign::TopBit,
+            () => EntrySign::Table,
+        };
+        let seven_bits = (0..128).all(|c| codes[c] == codes[c | 0x80]);
+        let forms = [
+            (Magnitudes::BelowOne, EntrySign::None),
+            (Magnitudes::Signed { flip: 0 }, EntrySign::TopBit),
+            (Magnitudes::Signed { flip: 0x80 }, EntrySign::Table),
+        ];
+        let closed_form = forms.into_iter().map(|(form, _)| form).find(|form| {
+            (0..=u8::MAX).all(|c| {
+                let (magnitude, below) = form.entry(c);
+                let i = usize::from(c);
+                codes[i] == u16::from(magnitude) && (below == (negative[i] != 0) || magnitude == 0)
+            })
+        });
+        Self { planes, negative, count, sign, seven_bits, closed_form, step, exact }
+    }
+
+    /// The magnitude of a code.
+    pub fn magnitude(&self, code: u8) -> u16 {
+        let c = usize::from(code);
+        u16::from_le_bytes([self.planes[0][c], self.planes[1][c]])
+    }
+
+    /// The signed integer of a code.
+    pub fn value(&self, code: u8) -> i32 {
+        let magnitude = i32::from(self.magnitude(code));
+        if self.negative[usize::from(code)] != 0 { -magnitude } else { magnitude }
+    }
+}
+
+impl Magnitudes {
+    /// Magnitude, and whether the entry is negative.
+    pub fn entry(self, c: u8) -> (u8, bool) {
+        match self {
+            Self::BelowOne => (c.max(1) - 1, false),
+            Self::Signed { flip } => {
+                let value = (c ^ flip) as i8;
+                (value.unsigned_abs(), value < 0)
+            }
+        }
+    }
+}
+
+/// The step of an image, and whether it is exact.
+fn step(magnitudes: &[f64; 256], max: f64) -> (f64, bool) {
+    if max == 0.0 {
+        return (0.0, true);
+    }
+    // The largest power of two that divides all entries: the only candidate for an exact image.
+    let unit =
+        magnitudes.iter().filter(|v| **v > 0.0).map(|v| lowest_bit(*v)).fold(f64::MAX, f64::min);
+    if max / unit <= 65535.0 {
+        return (unit, true);
+    }
+    let full = max / 65535.0;
+    let power = next_power_of_two(full);
+    let error = |step: f64| -> f64 {
+        magnitudes.iter().map(|v| (v - (v / step).round_ties_even() * step).powi(2)).sum()
+    };
+    (if error(full) < error(power) { full } else { power }, false)
+}
+
+/// The value of the lowest set bit of a positive f64.
+fn lowest_bit(v: f64) -> f64 {
+    let bits = v.to_bits();
+    // Entries are f32, so v is a normal f64.
+    let exponent = (bits >> 52) as i32 - 1023;
+    let mantissa = bits & ((1 << 52) - 1) | 1 << 52;
+    power(exponent - 52 + mantissa.trailing_zeros() as i32)
+}
+
+/// The smallest power of two that is at least `v`.
+fn next_power_of_two(v: f64) -> f64 {
+    let bits = v.to_bits();
+    let exponent = (bits >> 52) as i32 - 1023;
+    if bits & ((1 << 52) - 1) == 0 { v } else { power(exponent + 1) }
+}
+
+/// `2^exponent`, for exponents of normal f64.
+fn power(exponent: i32) -> f64 {
+    f64::from_bits(((exponent + 1023) as u64) << 52)
+}

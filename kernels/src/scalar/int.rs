@@ -1,0 +1,110 @@
+//! The integer kernels in plain Rust: words, and i64 sums that never need widening.
+
+use crate::image::{IMAGE_PLANES, Image};
+use crate::int::{
+    IntPanel, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums, PANEL_STEPS,
+};
+use crate::portion::{LINE, PANEL_ROWS};
+use crate::row::partial_signs;
+
+const WORDS: bool = true;
+const PANEL_WORDS: bool = true;
+const INT_LANES: usize = 4;
+/// Nothing to widen, so anything will do.
+const FLUSH: usize = 1 << 20;
+const FLUSH_STEPS: usize = PANEL_STEPS;
+const AHEAD: usize = 0;
+
+type Limb = i16;
+type I = [i64; INT_LANES];
+/// The planes of a line, the sign of each weight multiplied in.
+type IntLine<const P: usize> = [[i16; LINE]; P];
+type IntRegs<'a> = &'a Image;
+
+const LOOKUP: u8 = 0;
+
+fn int_decoder(_: &Image) -> u8 {
+    LOOKUP
+}
+
+fn load_image<const D: u8, const P: usize>(image: &Image) -> IntRegs<'_> {
+    image
+}
+
+fn int_decode<const D: u8, const P: usize>(
+    image: &IntRegs<'_>,
+    codes: &[u8; LINE],
+    signs: u64,
+) -> IntLine<P> {
+    let mut line = [[0; LINE]; P];
+    for (i, code) in codes.iter().enumerate() {
+        let code = usize::from(*code);
+        let negative = (signs >> i & 1 == 1) != (image.negative[code] != 0);
+        for (p, plane) in line.iter_mut().enumerate() {
+            let magnitude = i16::from(image.planes[p][code]);
+            plane[i] = if negative { -magnitude } else { magnitude };
+        }
+    }
+    line
+}
+
+fn prefetch(_: &[u8], _: usize) {}
+
+fn int_zero() -> I {
+    [0; INT_LANES]
+}
+
+fn int_sum(v: I) -> i64 {
+    v.iter().sum()
+}
+
+fn dot<const P: usize>(weights: &IntLine<P>, x: &[Limb; LINE], sums: &mut [I; P]) {
+    for (plane, sums) in weights.iter().zip(sums) {
+        sums[0] += plane.iter().zip(x).map(|(w, x)| i64::from(*w) * i64::from(*x)).sum::<i64>();
+    }
+}
+
+fn int_store<const P: usize>(
+    weights: &IntLine<P>,
+    to: &mut [IntRow],
+    line: usize,
+    _start: &mut [I; P],
+) {
+    for (plane, to) in weights.iter().zip(to) {
+        let steps = to.as_chunks_mut::<{ LINE / 2 }>().0;
+        for (step, pair) in steps[line].iter_mut().zip(plane.as_chunks::<2>().0) {
+            *step = bytemuck::cast(*pair);
+        }
+    }
+}
+
+fn int_splat(step: u32) -> I {
+    [i64::from(step); INT_LANES]
+}
+
+fn int_load(steps: &[u32; INT_LANES]) -> I {
+    steps.map(i64::from)
+}
+
+fn mac(mut sums: I, weight: I, _sign: I, x: I) -> I {
+    let words = |step: i64| bytemuck::cast::<u32, [i16; 2]>(step as u32).map(i64::from);
+    for ((sum, weight), x) in sums.iter_mut().zip(weight).zip(x) {
+        let (weight, x) = (words(weight), words(x));
+        *sum += weight[0] * x[0] + weight[1] * x[1];
+    }
+    sums
+}
+
+fn int_add_to(sums: I, weight: i64, to: &mut [i64; INT_LANES]) {
+    for (to, sum) in to.iter_mut().zip(sums) {
+        *to += sum * weight;
+    }
+}
+
+crate::stamp::int_stamp! {
+    /// Proof of nothing: every CPU will do.
+    ScalarInt,
+    features {}
+    decoders { LOOKUP x 1, LOOKUP x 2 }
+    tiles { 1 x 4 }
+}

@@ -1,0 +1,206 @@
+//! AVX-512 with VNNI and VBMI, integer modes: `vpdpbusd` multiplies magnitudes (u8) by digits (i8).
+//!
+//! Magnitudes are looked up with `vpermi2b`, one or two for each byte plane, or computed (QINS linear:
+//! one saturating subtraction, int8: one `vpabsb`). A sign goes to the activations: in the row shape x
+//! is subtracted from zero under the line's sign mask, in the panel shape it is xored with a plane of
+//! sign bytes, on ports that `vpdpbusd` does not use.
+//!
+//! Overflow: a lane adds 4 · 255 · 127 = 129,540 a line or step. i32 holds 16,577 of them; the row
+//! shape widens every 1,024 lines (65,536 of k), of which even all lanes together are
+//! 65,536 · 255 · 127 < 2³¹, so that the horizontal sum holds them too; a panel has 512 steps.
+
+use std::arch::x86_64::*;
+
+use super::{AHEAD, prefetch};
+use crate::image::{EntrySign, IMAGE_PLANES, Image, Magnitudes};
+use crate::int::{
+    IntPanel, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums, PANEL_STEPS,
+};
+use crate::portion::{LINE, PANEL_ROWS};
+use crate::row::partial_signs;
+
+const WORDS: bool = false;
+const PANEL_WORDS: bool = false;
+const INT_LANES: usize = 16;
+const FLUSH: usize = 1024;
+const FLUSH_STEPS: usize = PANEL_STEPS;
+
+type Limb = i8;
+type I = __m512i;
+
+/// The magnitudes of a line by planes, and the mask of its negative weights.
+type IntLine<const P: usize> = ([__m512i; P], u64);
+
+/// Four registers a plane, the lookup of signs, and where signs are found.
+struct IntRegs {
+    planes: [[__m512i; 4]; IMAGE_PLANES],
+    negative: [__m512i; 4],
+    sign: EntrySign,
+    flip: __m512i,
+}
+
+const BELOW_ONE: u8 = 0;
+const SIGNED: u8 = 1;
+const SEVEN_BITS: u8 = 2;
+const EIGHT_BITS: u8 = 3;
+
+fn int_decoder(image: &Image) -> u8 {
+    match image.closed_form {
+        Some(Magnitudes::BelowOne) => BELOW_ONE,
+        Some(Magnitudes::Signed { .. }) => SIGNED,
+        None if image.seven_bits => SEVEN_BITS,
+        None => EIGHT_BITS,
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn load_plane(bytes: &[u8; 256]) -> [__m512i; 4] {
+    let mut regs = [_mm512_setzero_si512(); 4];
+    for (reg, bytes) in regs.iter_mut().zip(bytes.as_chunks::<64>().0) {
+        *reg = bytemuck::cast(*bytes);
+    }
+    regs
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn load_image<const D: u8, const P: usize>(image: &Image) -> IntRegs {
+    let mut planes = [[_mm512_setzero_si512(); 4]; IMAGE_PLANES];
+    for (regs, plane) in planes.iter_mut().zip(&image.planes) {
+        *regs = load_plane(plane);
+    }
+    let flip = match image.closed_form {
+        Some(Magnitudes::Signed { flip }) => flip,
+        _ => 0,
+    };
+    let flip = _mm512_set1_epi8(flip as i8);
+    IntRegs { planes, negative: load_plane(&image.negative), sign: image.sign, flip }
+}
+
+/// One byte plane of 64 codes; `high` has the codes' top bits.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[inline]
+fn lookup(plane: &[__m512i; 4], codes: __m512i, high: __mmask64) -> __m512i {
+    let low = _mm512_permutex2var_epi8(plane[0], codes, plane[1]);
+    let up = _mm512_permutex2var_epi8(plane[2], codes, plane[3]);
+    _mm512_mask_blend_epi8(high, low, up)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[inline]
+fn int_decode<const D: u8, const P: usize>(
+    image: &IntRegs,
+    codes: &[u8; LINE],
+    signs: u64,
+) -> IntLine<P> {
+    let codes: __m512i = bytemuck::cast(*codes);
+    let mut planes = [_mm512_setzero_si512(); P];
+    if D == BELOW_ONE {
+        planes[0] = _mm512_subs_epu8(codes, _mm512_set1_epi8(1));
+        return (planes, signs);
+    }
+    if D == SIGNED {
+        let values = _mm512_xor_si512(codes, image.flip);
+        planes[0] = _mm512_abs_epi8(values);
+        return (planes, signs ^ _mm512_movepi8_mask(values));
+    }
+    let high = _mm512_movepi8_mask(codes);
+    for p in 0..P {
+        planes[p] = if D == SEVEN_BITS {
+            _mm512_permutex2var_epi8(image.planes[p][0], codes, image.planes[p][1])
+        } else {
+            lookup(&image.planes[p], codes, high)
+        };
+    }
+    let negative = match image.sign {
+        EntrySign::None => 0,
+        EntrySign::TopBit => high,
+        EntrySign::Table => _mm512_movepi8_mask(lookup(&image.negative, codes, high)),
+    };
+    (planes, signs ^ negative)
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn int_zero() -> I {
+    _mm512_setzero_si512()
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn int_sum(v: I) -> i64 {
+    i64::from(_mm512_reduce_add_epi32(v))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+fn dot<const P: usize>(weights: &IntLine<P>, x: &[Limb; LINE], sums: &mut [I; P]) {
+    let x: __m512i = bytemuck::cast(*x);
+    let x = _mm512_mask_sub_epi8(x, weights.1, _mm512_setzero_si512(), x);
+    for p in 0..P {
+        sums[p] = _mm512_dpbusd_epi32(sums[p], weights.0[p], x);
+    }
+}
+
+/// Stores a line of a panel's row, and adds up the magnitudes of its negative weights.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+fn int_store<const P: usize>(
+    weights: &IntLine<P>,
+    to: &mut [IntRow],
+    line: usize,
+    start: &mut [I; P],
+) {
+    let ones = _mm512_set1_epi8(1);
+    for p in 0..P {
+        let steps: &mut [u32; 16] = &mut to[p].as_chunks_mut().0[line];
+        *steps = bytemuck::cast(weights.0[p]);
+        let negative = _mm512_maskz_mov_epi8(weights.1, weights.0[p]);
+        start[p] = _mm512_dpbusd_epi32(start[p], negative, ones);
+    }
+    let steps: &mut [u32; 16] = &mut to[P].as_chunks_mut().0[line];
+    *steps = bytemuck::cast(_mm512_movm_epi8(weights.1));
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn int_splat(step: u32) -> I {
+    _mm512_set1_epi32(step as i32)
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn int_load(steps: &[u32; INT_LANES]) -> I {
+    bytemuck::cast(*steps)
+}
+
+#[target_feature(enable = "avx512f,avx512vnni")]
+#[inline]
+fn mac(sums: I, weight: I, sign: I, x: I) -> I {
+    _mm512_dpbusd_epi32(sums, weight, _mm512_xor_si512(x, sign))
+}
+
+#[target_feature(enable = "avx512f,avx512dq")]
+#[inline]
+fn int_add_to(sums: I, weight: i64, to: &mut [i64; INT_LANES]) {
+    let weight = _mm512_set1_epi64(weight);
+    let halves = [_mm512_castsi512_si256(sums), _mm512_extracti64x4_epi64::<1>(sums)];
+    for (half, to) in halves.into_iter().zip(to.as_chunks_mut::<8>().0) {
+        // |sum| < 2³¹ and weight < 2³¹, so the product of the lower halves is the product.
+        let product = _mm512_mul_epi32(_mm512_cvtepi32_epi64(half), weight);
+        *to = bytemuck::cast(_mm512_add_epi64(product, bytemuck::cast(*to)));
+    }
+}
+
+crate::stamp::int_stamp! {
+    /// Proof of AVX-512 with VNNI and VBMI.
+    Avx512Vnni,
+    features {
+        f: "avx512f", bw: "avx512bw", dq: "avx512dq", vbmi: "avx512vbmi", vnni: "avx512vnni",
+    }
+    decoders {
+        BELOW_ONE x 1, SIGNED x 1, SEVEN_BITS x 1, SEVEN_BITS x 2, EIGHT_BITS x 1, EIGHT_BITS x 2,
+    }
+    tiles { 1 x 24, 2 x 12, 3 x 8, 4 x 6 }
+}

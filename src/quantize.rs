@@ -1,0 +1,76 @@
+//! Activations as integers: the first half of the numeric contract of integer modes.
+//!
+//! All of it is f64 arithmetic in a fixed order, without FMA or approximate reciprocals, so that the
+//! integers are the same on every CPU.
+
+use lutmul_kernels::LINE;
+
+use crate::options::Mode;
+
+/// Activations that share a multiplier in A8.
+pub(crate) const A8_GROUP: usize = 32;
+
+/// Adding and subtracting it rounds an f64 below 2⁵¹ in magnitude to an integer, half to even.
+const ROUND: f64 = 6_755_399_441_055_744.0;
+
+fn round(v: f64) -> f64 {
+    (v + ROUND) - ROUND
+}
+
+/// How a token's activations become integers: `X = round(x · inv)`, `x ≈ X · step`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct TokenScale {
+    /// Xmax / max|x|; 0 for a token of zeros.
+    pub inv: f64,
+    /// max|x| / Xmax; NaN for a token that holds NaN or infinity.
+    pub step: f64,
+}
+
+impl TokenScale {
+    /// The scale of a token whose largest magnitude is `max` (NaN or infinite if any element is).
+    pub fn new(max: f32, mode: Mode) -> Self {
+        let limit = f64::from(mode.limit());
+        let max = f64::from(max);
+        if !max.is_finite() {
+            Self { inv: 0.0, step: f64::NAN }
+        } else if max == 0.0 {
+            Self { inv: 0.0, step: 0.0 }
+        } else {
+            Self { inv: limit / max, step: max / limit }
+        }
+    }
+}
+
+/// The largest magnitude of some floats; NaN or infinity if any of them is.
+pub(crate) fn max_abs(x: &[f32]) -> f32 {
+    // As integers: the bits of magnitudes are ordered as they are, infinity and NaN above all.
+    let bits = x.iter().fold(0, |max, x| max.max(x.to_bits() & 0x7FFF_FFFF));
+    f32::from_bits(bits)
+}
+
+/// Quantises a line, whose first element is that of a group of 32.
+pub(crate) fn line(x: &[f32; LINE], scale: TokenScale, mode: Mode) -> [i32; LINE] {
+    let mut out = [0; LINE];
+    if scale.inv == 0.0 {
+        return out;
+    }
+    let (groups, _) = x.as_chunks::<A8_GROUP>();
+    for (group, out) in groups.iter().zip(out.as_chunks_mut::<A8_GROUP>().0) {
+        if mode == Mode::A8 {
+            let multiplier = multiplier(max_abs(group), scale);
+            for (out, x) in out.iter_mut().zip(group) {
+                *out = (round(f64::from(*x) * scale.inv / multiplier) * multiplier) as i32;
+            }
+        } else {
+            for (out, x) in out.iter_mut().zip(group) {
+                *out = round(f64::from(*x) * scale.inv) as i32;
+            }
+        }
+    }
+    out
+}
+
+/// A8's integer multiplier of a group: the smallest in 1…255 that lets its digits reach `max`.
+fn multiplier(max: f32, scale: TokenScale) -> f64 {
+    (f64::from(max) * scale.inv / 127.0).ceil().clamp(1.0, 255.0)
+}
