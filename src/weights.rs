@@ -236,6 +236,7 @@ impl<'a> Weights<'a> {
             stride: self.k,
             first: cols.start,
             cols: cols.len(),
+            group_lines: self.group().div_ceil(LINE),
         }
     }
 

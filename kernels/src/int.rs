@@ -85,6 +85,8 @@ pub struct IntPortion<'a> {
     pub first: usize,
     /// Columns of the portion; at least 1.
     pub cols: usize,
+    /// Lines after which the row shape starts a new sum; at least 1.
+    pub group_lines: usize,
 }
 
 impl IntPortion<'_> {
@@ -143,6 +145,8 @@ pub struct IntTileSums<'a> {
     pub stride: usize,
     /// Rows of the panel that count.
     pub rows: usize,
+    /// Whether to add to the sums rather than to start them.
+    pub add: bool,
 }
 
 /// One plane of a decoded integer panel.

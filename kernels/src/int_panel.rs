@@ -47,7 +47,7 @@ macro_rules! int_panel_kernel {
             }
         }
 
-        /// Adds `weight · Σ_k panel[r][k] · x[k][t]` to the sums, for one plane and one limb.
+        /// Starts the sums with `weight · Σ_k panel[r][k] · x[k][t]`, or adds that to them, for one plane and one limb.
         $(#[target_feature(enable = $feature)])*
         #[inline(never)]
         fn int_tile_loop<const A: usize, const R: usize>(
@@ -92,7 +92,11 @@ macro_rules! int_panel_kernel {
                     for r in 0..R {
                         let to = &mut sums.values[(group * R + r) * sums.stride..][..A * INT_LANES];
                         for (a, to) in to.as_chunks_mut::<INT_LANES>().0.iter_mut().enumerate() {
-                            int_add_to(acc[r][a], x.weight << (8 * plane), to);
+                            let weight = x.weight << (8 * plane);
+                            if !sums.add && from == 0 {
+                                *to = [0; INT_LANES];
+                            }
+                            int_add_to(acc[r][a], weight, to);
                         }
                     }
                 }

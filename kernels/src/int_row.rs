@@ -1,11 +1,12 @@
 //! The row shape of integer modes: lanes run along k, sums are exact.
 
 /// Stamps the integer row kernel out of the primitives in scope: `WORDS`, `FLUSH`, `I`, `Limb`,
-/// `IntRegs`, `IntLine`, `int_zero`, `int_sum`, `load_image`, `int_decode`, `dot`, `prefetch`, `AHEAD`.
+/// `IntRegs`, `IntLine`, `int_zero`, `int_sum`, `int_sum4`, `load_image`, `int_decode`, `dot`, `prefetch`, `AHEAD`.
 ///
-/// Computes `out[t·stride + r] = Σ_k X[t,k] · (±L[code])` exactly, for all rows of a portion. Each
-/// (row, token, limb, plane) has a vector of i32 sums; after `FLUSH` lines they are added up and
-/// widened. Being exact, the sum does not depend on any of that.
+/// Computes `out[(g·T + t)·stride + r] = Σ_k X[t,k] · (±L[code])` exactly, for all rows of a portion,
+/// the sum of each group g of columns for itself. Each (row, token, limb, plane) has a vector of i32
+/// sums; at the end of a group, and after `FLUSH` lines, they are added up and widened. Being exact,
+/// the sum does not depend on any of that.
 macro_rules! int_row_kernel {
     ($($feature:tt)*) => {
         $(#[target_feature(enable = $feature)])*
@@ -53,55 +54,81 @@ macro_rules! int_row_kernel {
                         }
                     }
                 }
-                let mut totals = [[0i64; T]; R];
-                for block in (0..lines).step_by(FLUSH) {
-                    let mut sums = [[[[int_zero(); P]; L]; T]; R];
-                    for line in block..lines.min(block + FLUSH) {
-                        if line < full {
-                            let ahead = line + AHEAD.min(full);
-                            let (group, ahead) = if ahead < full { (0, ahead) } else { (R, ahead - full) };
-                            let codes_ahead = (first + group) * w.stride + w.first + ahead * LINE;
-                            if signed {
-                                prefetch(w.row_signs(0), (first + R) * sign_stride + line * LINE);
-                            }
-                            for r in 0..R {
-                                prefetch(w.codes, codes_ahead + r * w.stride);
-                                let s = if signed { u64::from_le_bytes(signs[r][line]) } else { 0 };
-                                let weights = int_decode::<D, P>(&image, &codes[r][line], s);
-                                for t in 0..T {
-                                    for l in 0..L {
-                                        dot(&weights, &x_lines[line][t][l], &mut sums[r][t][l]);
+                for (group, from) in (0..lines).step_by(w.group_lines).enumerate() {
+                    let to = lines.min(from + w.group_lines);
+                    let mut totals = [[0i64; T]; R];
+                    for block in (from..to).step_by(FLUSH) {
+                        let mut sums = [[[[int_zero(); P]; L]; T]; R];
+                        for line in block..to.min(block + FLUSH) {
+                            if line < full {
+                                // Rows end: what is ahead is then the next group of rows.
+                                let ahead = line + AHEAD.min(full);
+                                let (next, ahead) =
+                                    if ahead < full { (0, ahead) } else { (R, ahead - full) };
+                                let ahead = (first + next) * w.stride + w.first + ahead * LINE;
+                                if signed {
+                                    let signs_ahead = (first + R) * sign_stride + line * LINE;
+                                    prefetch(w.row_signs(0), signs_ahead);
+                                }
+                                for r in 0..R {
+                                    prefetch(w.codes, ahead + r * w.stride);
+                                    let s = if signed { u64::from_le_bytes(signs[r][line]) } else { 0 };
+                                    let weights = int_decode::<D, P>(&image, &codes[r][line], s);
+                                    for t in 0..T {
+                                        for l in 0..L {
+                                            dot(&weights, &x_lines[line][t][l], &mut sums[r][t][l]);
+                                        }
                                     }
                                 }
-                            }
-                        } else {
-                            for r in 0..R {
-                                let weights = int_decode::<D, P>(&image, &tails[r], sign_tails[r]);
-                                for t in 0..T {
-                                    for l in 0..L {
-                                        dot(&weights, &x_lines[line][t][l], &mut sums[r][t][l]);
+                            } else {
+                                for r in 0..R {
+                                    let weights =
+                                        int_decode::<D, P>(&image, &tails[r], sign_tails[r]);
+                                    for t in 0..T {
+                                        for l in 0..L {
+                                            dot(&weights, &x_lines[line][t][l], &mut sums[r][t][l]);
+                                        }
                                     }
                                 }
                             }
                         }
-                    }
-                    for r in 0..R {
                         for t in 0..T {
                             for l in 0..L {
                                 for p in 0..P {
-                                    totals[r][t] +=
-                                        int_sum(sums[r][t][l][p]) * (x.limbs.weights[l] << (8 * p));
+                                    let mut row_sums = [int_zero(); R];
+                                    for r in 0..R {
+                                        row_sums[r] = sums[r][t][l][p];
+                                    }
+                                    let row_sums = int_sums(row_sums);
+                                    for r in 0..R {
+                                        totals[r][t] += row_sums[r] * (x.limbs.weights[l] << (8 * p));
+                                    }
                                 }
                             }
                         }
                     }
-                }
-                for r in 0..R.min(rows - first) {
                     for t in 0..T {
-                        out[t * stride + first + r] = totals[r][t];
+                        let out = &mut out[(group * T + t) * stride + first..];
+                        for (r, out) in out.iter_mut().enumerate().take(R.min(rows - first)) {
+                            *out = totals[r][t];
+                        }
                     }
                 }
             }
+        }
+
+        /// The sums of the lanes of some vectors.
+        $(#[target_feature(enable = $feature)])*
+        #[inline]
+        fn int_sums<const R: usize>(vectors: [I; R]) -> [i64; R] {
+            let mut sums = [0; R];
+            for (sums, vectors) in sums.as_chunks_mut::<4>().0.iter_mut().zip(vectors.as_chunks().0) {
+                *sums = int_sum4(*vectors);
+            }
+            for r in R / 4 * 4..R {
+                sums[r] = int_sum(vectors[r]);
+            }
+            sums
         }
 
         $(#[target_feature(enable = $feature)])*

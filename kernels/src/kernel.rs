@@ -209,13 +209,16 @@ impl Kernel {
         self.0.int.lanes * self.0.int.vectors
     }
 
-    /// The row shape: `out[t·stride + r] = Σ_k X[t,k] · ±L[code]`, exactly.
+    /// The row shape: `out[(g·tokens + t)·stride + r] = Σ_k X[t,k] · ±L[code]`, exactly, for each group g
+    /// of `group_lines` lines.
     ///
     /// # Panics
     /// If the buffers don't have the lengths that their types document.
     pub fn int_row(self, w: &IntPortion<'_>, x: &IntRowInput<'_>, out: &mut [i64], stride: usize) {
         assert!(matches!(x.tokens, 1 | 2 | 4 | 8) && w.cols > 0 && w.first.is_multiple_of(8));
-        assert!(w.first + w.cols <= w.stride && x.limbs.words == self.0.int.words);
+        assert!(
+            w.group_lines > 0 && w.first + w.cols <= w.stride && x.limbs.words == self.0.int.words
+        );
         let limbs = x.limbs.weights.len() * x.limbs.size();
         assert_eq!(x.x.len(), w.lines() * x.tokens * limbs * LINE, "packed activations");
         // SAFETY: a `Kernel` is made in `KernelInfo::kernel` only, after its features were detected.

@@ -1,5 +1,7 @@
 //! Packing for integer modes: limbs of quantised activations.
 
+use std::ops::Range;
+
 use lutmul_kernels::{LINE, Limbs};
 
 use super::Layout;
@@ -40,7 +42,7 @@ impl IntLayout {
     }
 
     /// The columns of a group.
-    pub fn columns(&self, group: usize) -> std::ops::Range<usize> {
+    pub fn columns(&self, group: usize) -> Range<usize> {
         group * self.group..self.k.min((group + 1) * self.group)
     }
 
@@ -61,10 +63,20 @@ impl IntLayout {
         self.lines_before(self.groups()) * self.line_bytes()
     }
 
-    /// Row shape: the part of the packed bytes that is a group's, `[lines][tokens][limbs][64]`.
-    pub fn row_group<'a>(&self, packed: &'a [f32], group: usize) -> &'a [u8] {
+    /// Groups that a kernel of the row shape can do in one call: all, where they are whole lines.
+    pub fn row_groups(&self) -> usize {
+        if self.group.is_multiple_of(LINE) { self.groups() } else { 1 }
+    }
+
+    /// Lines of a group.
+    pub fn group_lines(&self) -> usize {
+        self.group.div_ceil(LINE)
+    }
+
+    /// Row shape: the part of the packed bytes that is some groups', `[lines][tokens][limbs][64]`.
+    pub fn row_x<'a>(&self, packed: &'a [f32], groups: Range<usize>) -> &'a [u8] {
         let line = self.line_bytes() * self.tokens;
-        let lines = self.lines_before(group)..self.lines_before(group + 1);
+        let lines = self.lines_before(groups.start)..self.lines_before(groups.end);
         &bytemuck::cast_slice(packed)[lines.start * line..lines.end * line]
     }
 
@@ -153,7 +165,7 @@ fn max_abs<X: Element>(row: &[X]) -> f32 {
 fn limbs<X: Element>(
     x: MatRef<'_, X>,
     token: usize,
-    columns: std::ops::Range<usize>,
+    columns: Range<usize>,
     scales: &[TokenScale],
     mode: Mode,
     limbs: Limbs,

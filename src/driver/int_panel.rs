@@ -3,9 +3,11 @@
 
 use std::ops::Range;
 
-use lutmul_kernels::{Columns, IntPanel, IntTileInput, IntTileSums, PANEL_ROWS, PANEL_STEPS};
+use lutmul_kernels::{
+    Columns, IMAGE_PLANES, IntPanel, IntRow, IntTileInput, IntTileSums, LINE, PANEL_ROWS, PANEL_STEPS,
+};
 
-use super::{Job, Scratch};
+use super::{Job, Scratch, scale};
 use crate::activations::IntLayout;
 use crate::element::Element;
 
@@ -15,6 +17,17 @@ const BLOCK: usize = 256;
 /// Distance of the rows of sums; the extra line keeps a column of them out of one L1 set.
 const STRIDE: usize = BLOCK + 8;
 
+/// Where the sums of a panel and a block of tokens are made.
+struct Sums<'a> {
+    rows: Range<usize>,
+    tokens: Range<usize>,
+    /// Exact sums of a group of columns, `[PANEL_ROWS][STRIDE]`.
+    exact: &'a mut [i64],
+    /// Scaled sums of all groups, the same.
+    scaled: &'a mut [f64],
+    panel: &'a mut [IntRow],
+}
+
 impl Job<'_> {
     pub(super) fn int_panel<Y: Element>(
         &self,
@@ -23,6 +36,9 @@ impl Job<'_> {
         scratch: &mut Scratch,
     ) {
         let layout = IntLayout::new(&self.layout);
+        let planes = self.w.lut().image().count;
+        let (exact, scaled, panel) =
+            scratch.int_panel_buffers(PANEL_ROWS * STRIDE, planes, layout.limbs);
         // Loop 5: blocks of tokens, whole tiles each.
         let block = BLOCK - BLOCK % self.layout.kernel.int_tile_width();
         for token in (0..self.layout.m).step_by(block) {
@@ -30,79 +46,63 @@ impl Job<'_> {
             // Loop 4: panels of rows.
             for first in rows.clone().step_by(PANEL_ROWS) {
                 let chunk = first..rows.end.min(first + PANEL_ROWS);
+                let tokens = tokens.clone();
+                let mut sums = Sums { rows: chunk, tokens, exact, scaled, panel };
                 for group in 0..layout.groups() {
-                    self.int_sums(&layout, group, chunk.clone(), tokens.clone(), scratch);
-                    let (sums, totals) = scratch.int_buffers(PANEL_ROWS * STRIDE);
-                    self.scale_panel(chunk.clone(), group, tokens.clone(), sums, totals);
+                    self.int_sums(&layout, group, &mut sums);
                 }
-                let (_, totals) = scratch.int_buffers(PANEL_ROWS * STRIDE);
-                self.store_int_panel(chunk, first - rows.start, tokens.clone(), totals, y);
+                self.store_int_panel(&sums, first - rows.start, y);
             }
         }
     }
 
-    /// The exact sums of a group of columns, for a panel's rows and a block of tokens.
-    fn int_sums(
-        &self,
-        layout: &IntLayout,
-        group: usize,
-        rows: Range<usize>,
-        tokens: Range<usize>,
-        scratch: &mut Scratch,
-    ) {
+    /// The sums of a group of columns, scaled and added to those of the groups before.
+    fn int_sums(&self, layout: &IntLayout, group: usize, sums: &mut Sums<'_>) {
         let kernel = self.layout.kernel;
         let planes = self.w.lut().image().count;
-        let (sums, panel) = scratch.int_panel_buffers(PANEL_ROWS * STRIDE, planes, layout.limbs);
-        sums.fill(0);
-        let mut starts = [0; PANEL_ROWS * lutmul_kernels::IMAGE_PLANES];
+        let Sums { rows, tokens, exact, scaled, panel } = sums;
+        let mut starts = [0; PANEL_ROWS * IMAGE_PLANES];
+        let mut scales = [0.0; PANEL_ROWS];
+        self.scales(rows.clone(), group, &mut scales);
         let columns = layout.columns(group);
+        let step = layout.limbs.step();
         // Loop 3: blocks of k, as many as the panel has steps.
-        for first in columns.clone().step_by(PANEL_STEPS * layout.limbs.step()) {
-            let block = first..columns.end.min(first + PANEL_STEPS * layout.limbs.step());
+        for first in columns.clone().step_by(PANEL_STEPS * step) {
+            let block = first..columns.end.min(first + PANEL_STEPS * step);
             let portion = self.w.int_portion(rows.clone(), block.clone());
             kernel.int_panel(&portion, panel, &mut starts);
-            let steps = portion.lines() * (lutmul_kernels::LINE / layout.limbs.step());
-            let before = (first - columns.start) / layout.limbs.step();
+            let before = (first - columns.start) / step;
+            let steps = before..before + portion.lines() * (LINE / step);
             // Loop 2: tiles of tokens. Loop 1, groups of rows, is the kernel's.
-            let full = kernel.int_tile_width();
-            for token in tokens.clone().step_by(full) {
-                let width = full.min(self.layout.tokens() - token);
+            for token in tokens.clone().step_by(kernel.int_tile_width()) {
+                let width = kernel.int_tile_width().min(self.layout.tokens() - token);
+                let at = token - tokens.start;
+                let mut add = first > columns.start;
                 for (limb, weight) in layout.limbs.weights.iter().enumerate() {
                     let x = layout.tile_limb(self.x, group, token, width, limb);
-                    let x = &x[before * width..(before + steps) * width];
+                    let x = &x[steps.start * width..steps.end * width];
+                    let x = IntTileInput { x, width, weight: *weight };
                     for plane in 0..planes {
-                        let values = &mut sums[token - tokens.start..];
                         let panel = IntPanel { rows: panel, starts: &starts, plane, planes };
-                        let mut to = IntTileSums { values, stride: STRIDE, rows: rows.len() };
-                        kernel.int_tile(
-                            &panel,
-                            &IntTileInput { x, width, weight: *weight },
-                            &mut to,
-                        );
+                        let (values, rows) = (&mut exact[at..], rows.len());
+                        let mut to = IntTileSums { values, stride: STRIDE, rows, add };
+                        kernel.int_tile(&panel, &x, &mut to);
+                        add = true;
                     }
                 }
-            }
-        }
-    }
-
-    /// A group's term of all sums: `(f64(S)·sx) · (sl·f64(scale))`, the first to start from, the others
-    /// to be added.
-    fn scale_panel(
-        &self,
-        rows: Range<usize>,
-        group: usize,
-        tokens: Range<usize>,
-        sums: &[i64],
-        totals: &mut [f64],
-    ) {
-        let step = self.w.lut().image().step;
-        let tokens = &self.tokens[tokens.start..tokens.end.min(self.layout.m)];
-        let panel = sums.chunks(STRIDE).zip(totals.chunks_mut(STRIDE));
-        for (row, (sums, totals)) in rows.zip(panel) {
-            let scale = step * f64::from(self.w.scales().row(row)[group]);
-            for ((sum, total), token) in sums.iter().zip(totals).zip(tokens) {
-                let term = *sum as f64 * token.step * scale;
-                *total = if group == 0 { term } else { *total + term };
+                if block.end == columns.end {
+                    // While the tile's sums are in L1.
+                    let mut steps = [0.0; BLOCK];
+                    for (step, token) in steps.iter_mut().zip(self.tokens.iter().skip(token)) {
+                        *step = token.step;
+                    }
+                    let tile = at..at + width;
+                    let panel = exact.chunks(STRIDE).zip(scaled.chunks_mut(STRIDE)).zip(&scales);
+                    for ((exact, scaled), scale) in panel.take(rows.len()) {
+                        let (exact, scaled) = (&exact[tile.clone()], &mut scaled[tile.clone()]);
+                        scale::tokens(exact, &steps, *scale, scaled, group > 0);
+                    }
+                }
             }
         }
     }
@@ -110,17 +110,16 @@ impl Job<'_> {
     /// Transposes the sums token by token, finishes and stores them.
     fn store_int_panel<Y: Element>(
         &self,
-        rows: Range<usize>,
+        sums: &Sums<'_>,
         first_col: usize,
-        tokens: Range<usize>,
-        totals: &[f64],
         y: &mut Columns<'_, Y>,
     ) {
+        let Sums { rows, tokens, scaled, .. } = sums;
         // A strip of tokens is one cache line of each row of sums.
         const STRIP: usize = 8;
         for first in tokens.clone().step_by(STRIP) {
             let mut strip = [[0.0; PANEL_ROWS]; STRIP];
-            for (row, totals) in totals.chunks(STRIDE).enumerate().take(rows.len()) {
+            for (row, totals) in scaled.chunks(STRIDE).enumerate().take(rows.len()) {
                 for (strip, total) in strip.iter_mut().zip(&totals[first - tokens.start..]) {
                     strip[row] = *total;
                 }

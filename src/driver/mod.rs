@@ -4,6 +4,7 @@ mod int_panel;
 mod int_row;
 mod panel;
 mod row;
+mod scale;
 mod threads;
 mod workspace;
 

@@ -38,24 +38,25 @@ impl Scratch {
 
 /// Room for integer modes.
 impl Scratch {
-    /// Room for sums and for what they become when scaled.
-    pub(super) fn int_buffers(&mut self, sums: usize) -> (&mut [i64], &mut [f64]) {
-        let both = self.sums.take(4 * sums);
-        let (exact, scaled) = both.split_at_mut(2 * sums);
-        (bytemuck::cast_slice_mut(exact), bytemuck::cast_slice_mut(scaled))
+    /// Room for exact sums, and for what they become when scaled.
+    pub(super) fn int_buffers(&mut self, sums: usize, totals: usize) -> (&mut [i64], &mut [f64]) {
+        let both = self.sums.take(2 * (sums + totals));
+        let (sums, totals) = both.split_at_mut(2 * sums);
+        (bytemuck::cast_slice_mut(sums), bytemuck::cast_slice_mut(totals))
     }
 
-    /// Room for sums, and for a panel of an image with that many planes.
+    /// The same, and room for a panel of an image with that many planes.
     pub(super) fn int_panel_buffers(
         &mut self,
         sums: usize,
         planes: usize,
         limbs: Limbs,
-    ) -> (&mut [i64], &mut [IntRow]) {
+    ) -> (&mut [i64], &mut [f64], &mut [IntRow]) {
         let rows = PANEL_ROWS * IntPanel::pitch(planes, limbs.words);
-        let exact = &mut self.sums.take(4 * sums)[..2 * sums];
+        let (exact, scaled) = self.sums.take(4 * sums).split_at_mut(2 * sums);
         let panel: &mut [u32] = bytemuck::cast_slice_mut(self.panel.take(rows * INT_ROW));
-        (bytemuck::cast_slice_mut(exact), panel.as_chunks_mut::<INT_ROW>().0)
+        let panel = panel.as_chunks_mut::<INT_ROW>().0;
+        (bytemuck::cast_slice_mut(exact), bytemuck::cast_slice_mut(scaled), panel)
     }
 }
 

@@ -58,6 +58,10 @@ fn int_sum(v: I) -> i64 {
     v.iter().sum()
 }
 
+fn int_sum4(vectors: [I; 4]) -> [i64; 4] {
+    vectors.map(int_sum)
+}
+
 fn dot<const P: usize>(weights: &IntLine<P>, x: &[Limb; LINE], sums: &mut [I; P]) {
     for (plane, sums) in weights.iter().zip(sums) {
         sums[0] += plane.iter().zip(x).map(|(w, x)| i64::from(*w) * i64::from(*x)).sum::<i64>();

@@ -133,6 +133,18 @@ fn int_sum(v: I) -> i64 {
     i64::from(_mm512_reduce_add_epi32(v))
 }
 
+/// The sums of four vectors: two steps of interleaving and adding leave a 128-bit lane of four sums.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn int_sum4(v: [I; 4]) -> [i64; 4] {
+    let pair = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let (even, odd) = (pair(v[0], v[2]), pair(v[1], v[3]));
+    let four = pair(even, odd);
+    let two = _mm256_add_epi32(_mm512_castsi512_si256(four), _mm512_extracti64x4_epi64::<1>(four));
+    let one = _mm_add_epi32(_mm256_castsi256_si128(two), _mm256_extracti128_si256::<1>(two));
+    bytemuck::cast(_mm256_cvtepi32_epi64(one))
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
 fn dot<const P: usize>(weights: &IntLine<P>, x: &[Limb; LINE], sums: &mut [I; P]) {
