@@ -82,8 +82,8 @@ impl KernelInfo {
     }
 
     /// The CPU features it needs, as Rust names them.
-    pub fn features(self) -> impl Iterator<Item = &'static str> {
-        self.detected().map(|(name, _)| name)
+    pub fn features(self) -> Vec<&'static str> {
+        self.detected().map(|(name, _)| name).collect()
     }
 
     /// The features that this CPU lacks, of those the kernel needs.

@@ -25,7 +25,6 @@ const _: () = assert!(PANEL_ROWS.is_multiple_of(ROWS));
 type Wide = [f32; LANES];
 
 pub(crate) static ENTRY: crate::kernel::Entry = crate::kernel::Entry {
-    name: "portable",
     features: &[],
     available: || true,
     detected: |_| true,

@@ -234,7 +234,8 @@ fn both_shapes_agree_through_the_kernels_order() {
 fn every_kernel_that_this_cpu_supports_is_available() {
     let mut missing = Vec::new();
     for info in KernelInfo::all() {
-        let lacks: Vec<_> = info.features().iter().filter(|f| !support::detected(f)).collect();
+        let features = info.features();
+        let lacks: Vec<_> = features.iter().filter(|f| !support::detected(f)).collect();
         println!("{:12} lacks {lacks:?}", info.name());
         if lacks.is_empty() != info.kernel().is_some() {
             missing.push(info.name());

@@ -68,11 +68,6 @@ impl IntLayout {
         if self.group.is_multiple_of(LINE) { self.groups() } else { 1 }
     }
 
-    /// Lines of a group.
-    pub fn group_lines(&self) -> usize {
-        self.group.div_ceil(LINE)
-    }
-
     /// Row shape: the part of the packed bytes that is some groups', `[lines][tokens][limbs][64]`.
     pub fn row_x<'a>(&self, packed: &'a [f32], groups: Range<usize>) -> &'a [u8] {
         let line = self.line_bytes() * self.tokens;

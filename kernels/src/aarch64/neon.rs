@@ -390,7 +390,7 @@ fn flip(mut parts: [V; PARTS], signs: u64) -> [V; PARTS] {
 
 crate::stamp::stamp! {
     /// Proof of NEON.
-    Neon, "neon",
+    Neon,
     features { neon: "neon" }
     decoders { MAGNITUDE, INTEGER, E4M3, E5M2, TWO_SIGN_MAGNITUDE, LOOKUP }
     tiles { 1 x 16, 2 x 12, 3 x 8, 4 x 6 }
