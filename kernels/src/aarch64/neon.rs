@@ -7,16 +7,21 @@
 //!
 //! | decoder (without / with sign plane) | instructions for 64 weights | cycles, Neoverse V2 | cycles, apple-m1 |
 //! |---|---|---|---|
-//! | magnitude (QINS linear), integer (int8) | 78 / 112 | 15 / 21 | 28 / 38 |
+//! | magnitude (QINS linear), integer (int8) | 78 / 112 | 20 / 25 | 28 / 38 |
 //! | E4M3 | 89 / 116 | 18 / 22 | 33 / 40 |
 //! | E5M2 | 66 / 93 | 18 / 22 | 25 / 35 |
 //! | two planes of 128 | 110 / 149 | 33 / 35 | 38 / 47 |
 //! | scalar lookup | 241 / 315 | 43 / 51 | 108 / 116 |
 //!
-//! 16 of them are FMAs, 9 load codes and x, 10 or so are the loop, bounds and the prefetch. LLVM models
-//! the M1 as its ancestor Cyclone, which had fewer units: its figures are too high. Of the panel
-//! shape's tile of 16 tokens × 6 rows the same gives 6.3 cycles for 24 FMAs, of which a V2 does four
-//! a cycle (weights are scalar loads, broadcast by the FMA that takes a lane).
+//! 16 of them are FMAs, 9 load codes and x, 10 or so are the loop, bounds and the prefetch. The estimates
+//! leave out the prefetch, take all loads to hit L1, and count conversions from fixed point as plain
+//! ones, for which LLVM's models have figures. Its M1 is its ancestor Cyclone, which had fewer units:
+//! likely too slow. The same gives the panel shape's tile of 16 tokens × 6 rows 6.3 cycles for 24 FMAs,
+//! of which a V2 does four a cycle (weights are scalar loads, broadcast by the FMA that takes a lane).
+//!
+//! What bounds affine tables on a V2 are the 16 conversions: only two units of four convert, at two
+//! micro-operations a vector. Zips into the bits of 2²³ and a subtraction are 85 / 120 instructions
+//! instead: 16 / 23 cycles there, but 34 / 40 on apple-m1 and 117 / 162 for 100 / 145 on a Cortex-A55.
 //!
 //! For more tokens two rows are decoded side by side, which is all 32 registers: of 128 FMAs' operands 2
 //! to 64 go through the stack with 2 and 4 tokens, and of 32 FMAs' 5 with 8. One row instead of two
@@ -24,10 +29,11 @@
 //!
 //! An arbitrary table is 16 registers a byte plane, so it can't stay in registers. Looking up 64 codes
 //! in a plane is 16 four-register `tbl`, three micro-operations each, 12 `orr` (`tbx` is five) and 8
-//! loads of pairs. That, per plane, with the zips, is 69, 104 and 150 cycles on a V2 for two, three
-//! and four planes, 129, 180 and 232 on a Neoverse N1, while 64 scalar loads of floats are 43 and
-//! 116, whatever the table. Only where half a table is enough do two planes win (N1: 58).
-//! The apple-m1 model has two whole planes at 78 cycles, ahead of 108, and three behind: left at that.
+//! loads of pairs. As compiled, spills included, two, three and four planes took 69, 104 and 150 cycles
+//! on a V2, 129, 180 and 232 on a Neoverse N1, while 64 scalar loads of floats take 43 and 116, whatever
+//! the table. Without any spill, the vector units of a V2 would still need 43, 60 and 77.
+//! Only where half a table is enough do two planes win (N1: 58). The apple-m1 model has two whole
+//! planes at 78 cycles, ahead of 108, and three behind: left at that.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -250,8 +256,7 @@ fn top_bytes<const UNSIGNED: bool>(bytes: uint8x16_t, spread: [u8; 16]) -> V {
 }
 
 /// Bytes as floats, negated where a mask says so: the widening subtraction `plus − minus` does both.
-/// (A negative zero comes out as zero, which no sum shows.) Widening again by zips rather than by `sshll`
-/// spares a V2 four cycles of 25: shifts have two of its four units.
+/// (A negative zero comes out as zero, which no sum shows.)
 #[target_feature(enable = "neon")]
 #[inline]
 fn signed_integers<const UNSIGNED: bool>(bytes: uint8x16_t, negative: uint8x16_t) -> [V; 4] {
