@@ -42,7 +42,7 @@ macro_rules! panel_kernel {
                             LINES => scale[0],
                             _ => scale[p / (PARTS / CLASSES)],
                         };
-                        store(mul(parts[p], by), &mut to[p]);
+                        store(mul(mul(parts[p], splat(unit(D))), by), &mut to[p]);
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! What a kernel is handed: a portion of the weights, packed activations, and room for the result.
 
-use crate::table::Table;
+use crate::table::{ClosedForm, Table};
 
 /// Codes in a line: a cache line of codes, whose signs are one `u64`.
 pub const LINE: usize = 64;
@@ -37,6 +37,11 @@ impl Portion<'_> {
     /// Rows of the portion.
     pub fn rows(&self) -> usize {
         self.codes.len() / self.k
+    }
+
+    /// The table's formula, if it gives all entries that are in use.
+    pub fn closed_form(&self) -> Option<ClosedForm> {
+        self.table.closed_form.filter(|_| self.finite || self.table.closed_form_total)
     }
 
     /// Lines of a row, the last one possibly partial.

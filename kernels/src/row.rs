@@ -11,6 +11,21 @@
 /// on k alone. Rows beyond the last are the last row again and are not stored.
 use crate::portion::Groups;
 
+/// A block of statements for each number from 0 to 7, which the compiler would rather have as a loop:
+/// with sums in memory and an instruction in five for the loop.
+macro_rules! unrolled {
+    ($i:ident => $body:block) => {
+        crate::row::unrolled!($i => $body; 0 1 2 3 4 5 6 7);
+    };
+    ($i:ident => $body:block; $($value:literal)*) => {
+        $({
+            let $i: usize = $value;
+            $body
+        })*
+    };
+}
+pub(crate) use unrolled;
+
 macro_rules! row_kernel {
     ($($feature:tt)*) => {
         $(#[target_feature(enable = $feature)])*
@@ -64,36 +79,46 @@ macro_rules! row_kernel {
                         // The signs of eight rows are as many lines as the codes of one.
                         prefetch(w.row_signs(0), (first + R) * w.k.div_ceil(8) + line * LINE);
                     }
-                    for r in (0..R).step_by(B) {
-                        let mut parts = [[zero(); PARTS]; B];
-                        let mut scale = [[zero(); CLASSES]; B];
-                        for b in 0..B {
-                            prefetch(w.codes, codes_ahead + (r + b) * w.k);
-                            let s = if SIGNED { u64::from_le_bytes(signs[r + b][line]) } else { 0 };
-                            parts[b] = decode::<D, SIGNED>(&table, &codes[r + b][line], s);
-                            scale[b] = line_scales::<G>(&index, scales[r + b], line);
-                        }
-                        for t in 0..T {
-                            for b in 0..B {
-                                let x = &x[line][t];
-                                sums[r + b][t] = add_line::<G>(sums[r + b][t], &parts[b], x, &scale[b]);
+                    for start in (0..R).step_by(if unrolled(D) { R } else { B }) {
+                        crate::row::unrolled!(block => {
+                            let r = start + block * B;
+                            if block > 0 && !unrolled(D) || r >= R {
+                                continue;
                             }
-                        }
+                            let mut parts = [[zero(); PARTS]; B];
+                            let mut scale = [[zero(); CLASSES]; B];
+                            for b in 0..B {
+                                prefetch(w.codes, codes_ahead + (r + b) * w.k);
+                                let s = if SIGNED { u64::from_le_bytes(signs[r + b][line]) } else { 0 };
+                                parts[b] = decode::<D, SIGNED>(&table, &codes[r + b][line], s);
+                                scale[b] = line_scales::<G>(&index, scales[r + b], line);
+                            }
+                            for t in 0..T {
+                                for b in 0..B {
+                                    let x = &x[line][t];
+                                    sums[r + b][t] =
+                                        add_line::<G>(sums[r + b][t], &parts[b], x, &scale[b]);
+                                }
+                            }
+                        });
                     }
                 }
+                // A copy, so that what is rolled from here on doesn't keep the loop above from having
+                // its sums in registers.
+                let mut ends = sums;
                 if full < lines {
                     for r in 0..R {
                         let parts = decode::<D, SIGNED>(&table, &tails[r], sign_tails[r]);
                         let scale = line_scales::<G>(&index, scales[r], full);
                         for t in 0..T {
-                            sums[r][t] = add_line::<G>(sums[r][t], &parts, &x[full][t], &scale);
+                            ends[r][t] = add_line::<G>(ends[r][t], &parts, &x[full][t], &scale);
                         }
                     }
                 }
                 for r in 0..R.min(rows - first) {
                     let scale = if G == WHOLE { scales[r][0] } else { 1.0 };
                     for t in 0..T {
-                        out[t * stride + first + r] = sum(sums[r][t]) * scale;
+                        out[t * stride + first + r] = sum(ends[r][t]) * unit(D) * scale;
                     }
                 }
             }
@@ -147,10 +172,10 @@ macro_rules! row_kernel {
             stride: usize,
         ) {
             match x.tokens {
-                1 => row_loop::<D, SIGNED, G, 8, 1, 1>(w, x, out, stride),
-                2 => row_loop::<D, SIGNED, G, 4, 2, 2>(w, x, out, stride),
-                4 => row_loop::<D, SIGNED, G, 4, 2, 4>(w, x, out, stride),
-                8 => row_loop::<D, SIGNED, G, 2, 2, 8>(w, x, out, stride),
+                1 => row_loop::<D, SIGNED, G, { ROWS[0] }, { DECODED[0] }, 1>(w, x, out, stride),
+                2 => row_loop::<D, SIGNED, G, { ROWS[1] }, { DECODED[1] }, 2>(w, x, out, stride),
+                4 => row_loop::<D, SIGNED, G, { ROWS[2] }, { DECODED[2] }, 4>(w, x, out, stride),
+                8 => row_loop::<D, SIGNED, G, { ROWS[3] }, { DECODED[3] }, 8>(w, x, out, stride),
                 other => unreachable!("{other} tokens"),
             }
         }

@@ -10,7 +10,9 @@ macro_rules! stamp {
         $(#[$doc:meta])*
         $token:ident,
         features { $($field:ident: $feature:tt),* $(,)? }
-        decoders { $($decoder:ident),* $(,)? }
+        decoders { $($decoder:ident $(x $unit:literal)?),* $(,)? }
+        $(unrolled { $($unrolled:ident),* $(,)? })?
+        $(rows { 1: $r1:literal x $b1:literal, 2: $r2:literal x $b2:literal, 4: $r4:literal x $b4:literal, 8: $r8:literal x $b8:literal })?
         tiles { $($width:literal x $height:literal),* $(,)? }
     ) => {
         pulp::simd_type! {
@@ -18,6 +20,24 @@ macro_rules! stamp {
             pub(crate) struct $token { $($field: $feature),* }
         }
 
+        /// What decoded weights are to be multiplied with: a power of two.
+        const fn unit(decoder: u8) -> f32 {
+            match decoder {
+                $($($decoder => $unit,)?)*
+                _ => 1.0,
+            }
+        }
+
+        /// Whether the rows of a line are unrolled by hand in the row kernel.
+        const fn unrolled(decoder: u8) -> bool {
+            let _ = decoder;
+            $($(if decoder == $unrolled {
+                return true;
+            })*)?
+            false
+        }
+
+        crate::stamp::row_blocks!($([$r1, $r2, $r4, $r8], [$b1, $b2, $b4, $b8])?);
         crate::row::row_kernel!($($feature)*);
         crate::panel::panel_kernel!($($feature)*);
 
@@ -123,3 +143,16 @@ macro_rules! int_stamp {
     };
 }
 pub(crate) use int_stamp;
+
+/// How many rows a row kernel has side by side for 1, 2, 4 and 8 tokens, and how many of them it decodes
+/// before it multiplies.
+macro_rules! row_blocks {
+    () => {
+        crate::stamp::row_blocks!([8, 4, 4, 2], [1, 2, 2, 2]);
+    };
+    ($rows:expr, $decoded:expr) => {
+        const ROWS: [usize; 4] = $rows;
+        const DECODED: [usize; 4] = $decoded;
+    };
+}
+pub(crate) use row_blocks;

@@ -42,7 +42,8 @@ pub struct Table {
     pub values: [f32; 256],
     /// Bytes needed of each entry.
     pub needed: Planes,
-    /// Whether entry `c | 0x80` is entry `c` with the sign bit flipped, for all c < 128.
+    /// Whether entry `c | 0x80` is entry `c` with the sign bit flipped, for all c < 128; the sign of a
+    /// NaN doesn't count.
     pub sign_magnitude: bool,
     /// A formula for the finite entries.
     pub closed_form: Option<ClosedForm>,
@@ -68,7 +69,10 @@ impl Table {
             all if all & 0xFF == 0 => Planes::Three,
             _ => Planes::Four,
         };
-        let sign_magnitude = (0..128).all(|c| bits[c | 0x80] == bits[c] ^ 0x8000_0000);
+        let sign_magnitude = (0..128).all(|c| {
+            bits[c | 0x80] == bits[c] ^ 0x8000_0000
+                || values[c].is_nan() && values[c | 0x80].is_nan()
+        });
         let gives = |form: ClosedForm, total: bool| {
             values.iter().zip(0..=u8::MAX).all(|(v, c)| {
                 form.entry(c).to_bits() == v.to_bits()

@@ -4,7 +4,8 @@
 use std::ops::Range;
 
 use lutmul_kernels::{
-    Columns, IMAGE_PLANES, IntPanel, IntRow, IntTileInput, IntTileSums, LINE, PANEL_ROWS, PANEL_STEPS,
+    Columns, IMAGE_PLANES, IntPanel, IntRow, IntTileInput, IntTileSums, LINE, PANEL_ROWS,
+    PANEL_STEPS,
 };
 
 use super::{Job, Scratch, scale};
