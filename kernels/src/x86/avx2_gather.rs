@@ -54,6 +54,6 @@ crate::stamp::stamp! {
     Avx2Gather,
     features { avx2: "avx2", fma: "fma" }
     decoders { GATHER }
-    rows { 1: 8 x 1, 2: 4 x 1, 4: 2 x 1, 8: 1 x 1 }
-    tiles { 1 x 12, 2 x 6, 3 x 4 }
+    rows { 1: 8 x 1, 2: 2 x 2, 4: 2 x 2, 8: 4 x 1 }
+    tiles { 1 x 12, 2 x 6 }
 }
