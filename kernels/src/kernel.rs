@@ -56,11 +56,15 @@ static KERNELS: &[Pair] = &[
     #[cfg(target_arch = "x86_64")]
     Pair { name: "avx512vbmi", float: &crate::x86::vbmi::ENTRY, int: &crate::x86::vnni::INT_ENTRY },
     #[cfg(target_arch = "x86_64")]
-    Pair { name: "avx512", float: &crate::x86::avx512::ENTRY, int: &crate::scalar::int::INT_ENTRY },
+    Pair { name: "avx512", float: &crate::x86::avx512::ENTRY, int: &crate::x86::madd::INT_ENTRY },
     #[cfg(target_arch = "x86_64")]
-    Pair { name: "avx2", float: &crate::x86::avx2::ENTRY, int: &crate::scalar::int::INT_ENTRY },
+    Pair { name: "avx2", float: &crate::x86::avx2::ENTRY, int: &crate::x86::madd::INT_ENTRY },
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
-    Pair { name: "neon", float: &crate::aarch64::neon::ENTRY, int: &crate::scalar::int::INT_ENTRY },
+    Pair {
+        name: "neon",
+        float: &crate::aarch64::neon::ENTRY,
+        int: &crate::aarch64::mlal::INT_ENTRY,
+    },
     Pair { name: "portable", float: &crate::portable::ENTRY, int: &crate::scalar::int::INT_ENTRY },
     Pair { name: "scalar", float: &crate::scalar::ENTRY, int: &crate::scalar::int::INT_ENTRY },
     // After the scalar kernel, which runs everywhere: so these are never the best.

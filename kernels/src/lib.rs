@@ -16,6 +16,7 @@ mod row;
 mod scalar;
 mod stamp;
 mod table;
+mod words;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -1,5 +1,6 @@
 //! Kernels for AArch64.
 
+pub(crate) mod mlal;
 pub(crate) mod neon;
 
 use std::arch::asm;

@@ -1,0 +1,162 @@
+//! NEON, integer modes: `smlal` multiplies signed words of weights by words of activations.
+//!
+//! Codes are widened to words (QINS linear, int8) or looked up one by one, and take their sign there:
+//! ±255 at most for a byte plane. Four products an instruction: with the dot product extensions there
+//! are sixteen, which is for kernels to come.
+//!
+//! Overflow: a product is at most 255 · 32,512 = 8,290,560, of which i32 holds 259. A lane gets 16 a
+//! line, so the row shape widens every 16 lines, and 2 a step, so a panel widens every 128 steps; lanes
+//! are widened before they are added to each other.
+
+use std::arch::aarch64::*;
+
+use super::{AHEAD, prefetch};
+use crate::image::{IMAGE_PLANES, Image};
+use crate::int::{
+    IntPanel, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums, PANEL_STEPS,
+};
+use crate::portion::{LINE, PANEL_ROWS};
+use crate::row::partial_signs;
+use crate::words::{BELOW_ONE, LOOKUP, SIGNED, Words, int_decoder};
+
+const WORDS: bool = true;
+const PANEL_WORDS: bool = true;
+const INT_LANES: usize = 4;
+const FLUSH: usize = 16;
+const FLUSH_STEPS: usize = 128;
+
+/// Vectors of words in a line.
+const PARTS: usize = LINE / 8;
+
+type Limb = i16;
+type I = int32x4_t;
+
+/// The planes of a line as signed words.
+type IntLine<const P: usize> = [[int16x8_t; PARTS]; P];
+
+type IntRegs = Words;
+
+#[target_feature(enable = "neon")]
+#[inline]
+fn load_image<const D: u8, const P: usize>(image: &Image) -> IntRegs {
+    Words::new::<D, P>(image)
+}
+
+#[target_feature(enable = "neon")]
+#[inline]
+fn int_decode<const D: u8, const P: usize>(
+    image: &IntRegs,
+    codes: &[u8; LINE],
+    signs: u64,
+) -> IntLine<P> {
+    let mut line = [[vdupq_n_s16(0); PARTS]; P];
+    if D == LOOKUP {
+        for p in 0..P {
+            line[p] = bytemuck::cast(image.lookup(p, codes));
+        }
+    } else {
+        let eighths = codes.as_chunks::<8>().0;
+        for j in 0..PARTS {
+            let eighth: uint8x8_t = bytemuck::cast(eighths[j]);
+            line[0][j] = if D == BELOW_ONE {
+                vreinterpretq_s16_u16(vmovl_u8(vqsub_u8(eighth, vdup_n_u8(1))))
+            } else {
+                vmovl_s8(vreinterpret_s8_u8(veor_u8(eighth, vdup_n_u8(image.flip))))
+            };
+        }
+    }
+    if signs != 0 {
+        let bits: uint16x8_t = bytemuck::cast([1u16, 2, 4, 8, 16, 32, 64, 128]);
+        for j in 0..PARTS {
+            let signs = vdupq_n_u16((signs >> (8 * j)) as u16);
+            let negative = vreinterpretq_s16_u16(vtstq_u16(signs, bits));
+            for p in 0..P {
+                line[p][j] = vsubq_s16(veorq_s16(line[p][j], negative), negative);
+            }
+        }
+    }
+    line
+}
+
+#[target_feature(enable = "neon")]
+#[inline]
+fn int_zero() -> I {
+    vdupq_n_s32(0)
+}
+
+#[target_feature(enable = "neon")]
+#[inline]
+fn int_sum(v: I) -> i64 {
+    vaddlvq_s32(v)
+}
+
+#[target_feature(enable = "neon")]
+#[inline]
+fn int_sum4(v: [I; 4]) -> [i64; 4] {
+    [int_sum(v[0]), int_sum(v[1]), int_sum(v[2]), int_sum(v[3])]
+}
+
+#[target_feature(enable = "neon")]
+#[inline]
+fn dot<const P: usize>(weights: &IntLine<P>, x: &[Limb; LINE], sums: &mut [I; P]) {
+    let x: [int16x8_t; PARTS] = bytemuck::cast(*x);
+    for p in 0..P {
+        for j in 0..PARTS {
+            let low = vmlal_s16(sums[p], vget_low_s16(weights[p][j]), vget_low_s16(x[j]));
+            sums[p] = vmlal_high_s16(low, weights[p][j], x[j]);
+        }
+    }
+}
+
+#[target_feature(enable = "neon")]
+#[inline]
+fn int_store<const P: usize>(
+    weights: &IntLine<P>,
+    to: &mut [IntRow],
+    line: usize,
+    _start: &mut [I; P],
+) {
+    for p in 0..P {
+        let steps: &mut [u32; LINE / 2] = &mut to[p].as_chunks_mut().0[line];
+        *steps = bytemuck::cast(weights[p]);
+    }
+}
+
+#[target_feature(enable = "neon")]
+#[inline]
+fn int_splat(step: u32) -> I {
+    vdupq_n_s32(step as i32)
+}
+
+#[target_feature(enable = "neon")]
+#[inline]
+fn int_load(steps: &[u32; INT_LANES]) -> I {
+    bytemuck::cast(*steps)
+}
+
+#[target_feature(enable = "neon")]
+#[inline]
+fn mac(sums: I, weight: I, _sign: I, x: I) -> I {
+    let (weight, x) = (vreinterpretq_s16_s32(weight), vreinterpretq_s16_s32(x));
+    let low = vmull_s16(vget_low_s16(weight), vget_low_s16(x));
+    vaddq_s32(sums, vpaddq_s32(low, vmull_high_s16(weight, x)))
+}
+
+#[target_feature(enable = "neon")]
+#[inline]
+fn int_add_to(sums: I, weight: i64, to: &mut [i64; INT_LANES]) {
+    let weight = vdup_n_s32(weight as i32);
+    let halves = [vget_low_s32(sums), vget_high_s32(sums)];
+    for (half, to) in halves.into_iter().zip(to.as_chunks_mut::<2>().0) {
+        // Weights are below 2³¹, so the widening product is the product.
+        *to = bytemuck::cast(vmlal_s32(bytemuck::cast(*to), half, weight));
+    }
+}
+
+crate::stamp::int_stamp! {
+    /// Proof of NEON.
+    NeonInt,
+    features { neon: "neon" }
+    decoders { BELOW_ONE x 1, SIGNED x 1, LOOKUP x 1, LOOKUP x 2 }
+    tiles { 1 x 24, 2 x 12, 3 x 8, 4 x 6 }
+}

@@ -1,0 +1,53 @@
+//! What integer kernels share that take weights as signed words.
+
+use crate::image::{IMAGE_PLANES, Image, Magnitudes};
+use crate::portion::LINE;
+
+/// Decoders: two formulas, and one lookup a code.
+pub(crate) const BELOW_ONE: u8 = 0;
+pub(crate) const SIGNED: u8 = 1;
+pub(crate) const LOOKUP: u8 = 2;
+
+/// The decoder of an image.
+pub(crate) fn int_decoder(image: &Image) -> u8 {
+    match image.closed_form {
+        Some(Magnitudes::BelowOne) => BELOW_ONE,
+        Some(Magnitudes::Signed { .. }) => SIGNED,
+        None => LOOKUP,
+    }
+}
+
+/// The planes' words by codes, entries' signs included, and what int8 codes are xored with.
+pub(crate) struct Words {
+    words: [[i16; 256]; IMAGE_PLANES],
+    pub flip: u8,
+}
+
+impl Words {
+    #[inline]
+    pub(crate) fn new<const D: u8, const P: usize>(image: &Image) -> Self {
+        let mut words = [[0; 256]; IMAGE_PLANES];
+        if D == LOOKUP {
+            for (words, plane) in words.iter_mut().zip(&image.planes).take(P) {
+                for ((word, byte), negative) in words.iter_mut().zip(plane).zip(&image.negative) {
+                    *word = if *negative != 0 { -i16::from(*byte) } else { i16::from(*byte) };
+                }
+            }
+        }
+        let flip = match image.closed_form {
+            Some(Magnitudes::Signed { flip }) => flip,
+            _ => 0,
+        };
+        Self { words, flip }
+    }
+
+    /// A plane of a line of codes.
+    #[inline]
+    pub(crate) fn lookup(&self, plane: usize, codes: &[u8; LINE]) -> [i16; LINE] {
+        let mut words = [0; LINE];
+        for (word, code) in words.iter_mut().zip(codes) {
+            *word = self.words[plane][usize::from(*code)];
+        }
+        words
+    }
+}

@@ -1,0 +1,182 @@
+//! AVX2, integer modes: `vpmaddwd` multiplies signed words of weights by words of activations.
+//!
+//! Codes are widened to words (QINS linear, int8) or looked up one by one, and take their sign there:
+//! ±255 at most for a byte plane. `vpmaddubsw`, with twice the products an instruction, saturates:
+//! 2 · 255 · 127 is beyond i16. Bound by the widening in the row shape, by `vpmaddwd` and its addition
+//! in the panel shape.
+//!
+//! Overflow: a lane of `vpmaddwd` is at most 2 · 255 · 32,512 = 16,581,120, of which i32 holds 129: a
+//! panel widens every 128 steps, the row shape, at four a line, every 32 lines, and lanes are widened
+//! before they are added to each other.
+
+use std::arch::x86_64::*;
+
+use super::{AHEAD, prefetch};
+use crate::image::{IMAGE_PLANES, Image};
+use crate::int::{
+    IntPanel, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums, PANEL_STEPS,
+};
+use crate::portion::{LINE, PANEL_ROWS};
+use crate::row::partial_signs;
+use crate::words::{BELOW_ONE, LOOKUP, SIGNED, Words, int_decoder};
+
+const WORDS: bool = true;
+const PANEL_WORDS: bool = true;
+const INT_LANES: usize = 8;
+const FLUSH: usize = 32;
+const FLUSH_STEPS: usize = 128;
+
+/// Vectors of words in a line.
+const PARTS: usize = LINE / 16;
+
+type Limb = i16;
+type I = __m256i;
+
+/// The planes of a line as signed words.
+type IntLine<const P: usize> = [[__m256i; PARTS]; P];
+
+type IntRegs = Words;
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn load_image<const D: u8, const P: usize>(image: &Image) -> IntRegs {
+    Words::new::<D, P>(image)
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn int_decode<const D: u8, const P: usize>(
+    image: &IntRegs,
+    codes: &[u8; LINE],
+    signs: u64,
+) -> IntLine<P> {
+    let mut line = [[_mm256_setzero_si256(); PARTS]; P];
+    if D == LOOKUP {
+        for p in 0..P {
+            line[p] = bytemuck::cast(image.lookup(p, codes));
+        }
+    } else {
+        let quarters = codes.as_chunks::<16>().0;
+        for j in 0..PARTS {
+            let quarter: __m128i = bytemuck::cast(quarters[j]);
+            line[0][j] = if D == BELOW_ONE {
+                _mm256_cvtepu8_epi16(_mm_subs_epu8(quarter, _mm_set1_epi8(1)))
+            } else {
+                _mm256_cvtepi8_epi16(_mm_xor_si128(quarter, _mm_set1_epi8(image.flip as i8)))
+            };
+        }
+    }
+    if signs != 0 {
+        let bits = _mm256_setr_epi16(
+            1,
+            2,
+            4,
+            8,
+            16,
+            32,
+            64,
+            128,
+            256,
+            512,
+            1024,
+            2048,
+            4096,
+            8192,
+            16384,
+            i16::MIN,
+        );
+        for j in 0..PARTS {
+            let signs = _mm256_set1_epi16((signs >> (16 * j)) as i16);
+            let negative = _mm256_cmpeq_epi16(_mm256_and_si256(signs, bits), bits);
+            for p in 0..P {
+                let flipped = _mm256_xor_si256(line[p][j], negative);
+                line[p][j] = _mm256_sub_epi16(flipped, negative);
+            }
+        }
+    }
+    line
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn int_zero() -> I {
+    _mm256_setzero_si256()
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn int_sum(v: I) -> i64 {
+    let low = _mm256_cvtepi32_epi64(_mm256_castsi256_si128(v));
+    let high = _mm256_cvtepi32_epi64(_mm256_extracti128_si256::<1>(v));
+    let sums: [i64; 4] = bytemuck::cast(_mm256_add_epi64(low, high));
+    sums.iter().sum()
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn int_sum4(v: [I; 4]) -> [i64; 4] {
+    [int_sum(v[0]), int_sum(v[1]), int_sum(v[2]), int_sum(v[3])]
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn dot<const P: usize>(weights: &IntLine<P>, x: &[Limb; LINE], sums: &mut [I; P]) {
+    let x: [__m256i; PARTS] = bytemuck::cast(*x);
+    for p in 0..P {
+        for j in 0..PARTS {
+            sums[p] = _mm256_add_epi32(sums[p], _mm256_madd_epi16(weights[p][j], x[j]));
+        }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn int_store<const P: usize>(
+    weights: &IntLine<P>,
+    to: &mut [IntRow],
+    line: usize,
+    _start: &mut [I; P],
+) {
+    for p in 0..P {
+        let steps: &mut [u32; LINE / 2] = &mut to[p].as_chunks_mut().0[line];
+        *steps = bytemuck::cast(weights[p]);
+    }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn int_splat(step: u32) -> I {
+    _mm256_set1_epi32(step as i32)
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn int_load(steps: &[u32; INT_LANES]) -> I {
+    bytemuck::cast(*steps)
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn mac(sums: I, weight: I, _sign: I, x: I) -> I {
+    _mm256_add_epi32(sums, _mm256_madd_epi16(weight, x))
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn int_add_to(sums: I, weight: i64, to: &mut [i64; INT_LANES]) {
+    let weight = _mm256_set1_epi64x(weight);
+    let halves = [_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums)];
+    for (half, to) in halves.into_iter().zip(to.as_chunks_mut::<4>().0) {
+        // |sum| < 2³¹ and weight < 2³¹, so the product of the lower halves is the product.
+        let product = _mm256_mul_epi32(_mm256_cvtepi32_epi64(half), weight);
+        *to = bytemuck::cast(_mm256_add_epi64(product, bytemuck::cast(*to)));
+    }
+}
+
+crate::stamp::int_stamp! {
+    /// Proof of AVX2.
+    Avx2Int,
+    features { avx2: "avx2" }
+    decoders { BELOW_ONE x 1, SIGNED x 1, LOOKUP x 1, LOOKUP x 2 }
+    tiles { 1 x 12, 2 x 6, 3 x 4 }
+}
