@@ -45,6 +45,8 @@ pub(crate) enum GroupIndex {
     Whole,
     /// For each line of 64 codes.
     Lines(Vec<u32>),
+    /// Groups of 32: two scales a line.
+    Pairs,
     /// For each line, of its four quarters.
     Quarters(Vec<[u32; 4]>),
     /// Groups that are no multiple of 16: beyond the kernels.
@@ -61,6 +63,8 @@ impl GroupIndex {
             Self::Whole
         } else if group.is_multiple_of(LINE) {
             Self::Lines(lines.map(|line| (line * LINE / group) as u32).collect())
+        } else if group == 32 {
+            Self::Pairs
         } else if group.is_multiple_of(16) {
             let quarter = |line: usize, q: usize| ((line * LINE + 16 * q) / group).min(last) as u32;
             Self::Quarters(lines.map(|l| [0, 1, 2, 3].map(|q| quarter(l, q))).collect())
@@ -206,6 +210,7 @@ impl<'a> Weights<'a> {
         let (values, groups) = match &self.groups {
             GroupIndex::Whole => (self.scales.values(), Groups::Whole),
             GroupIndex::Lines(index) => (self.scales.values(), Groups::Lines(index)),
+            GroupIndex::Pairs => (self.scales.values(), Groups::Pairs),
             GroupIndex::Quarters(index) => (self.scales.values(), Groups::Quarters(index)),
             GroupIndex::Odd => (&[1.0][..], Groups::Whole),
         };

@@ -98,6 +98,8 @@ macro_rules! panel_kernel {
                 (Groups::Whole, true) => panel_loop::<D, true, WHOLE>(w, lines, panel),
                 (Groups::Lines(_), false) => panel_loop::<D, false, LINES>(w, lines, panel),
                 (Groups::Lines(_), true) => panel_loop::<D, true, LINES>(w, lines, panel),
+                (Groups::Pairs, false) => panel_loop::<D, false, PAIRS>(w, lines, panel),
+                (Groups::Pairs, true) => panel_loop::<D, true, PAIRS>(w, lines, panel),
                 (Groups::Quarters(_), false) => panel_loop::<D, false, QUARTERS>(w, lines, panel),
                 (Groups::Quarters(_), true) => panel_loop::<D, true, QUARTERS>(w, lines, panel),
             }

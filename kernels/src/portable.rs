@@ -55,6 +55,7 @@ fn decode(w: &Portion<'_>, row: usize, line: usize, scaled: bool) -> [f32; LINE]
         _ if !scaled => [1.0; 4],
         Groups::Whole => [scales[0]; 4],
         Groups::Lines(index) => [scales[index[line] as usize]; 4],
+        Groups::Pairs => crate::row::pair(scales, line),
         Groups::Quarters(index) => index[line].map(|i| scales[i as usize]),
     };
     let mut weights = [0.0; LINE];

@@ -90,7 +90,9 @@ pub enum Groups<'a> {
     Whole,
     /// Groups of whole lines: the index of each line's scale.
     Lines(&'a [u32]),
-    /// Groups of a multiple of 16: the indices of the scales of each line's four quarters.
+    /// Groups of 32: two scales a line.
+    Pairs,
+    /// Other groups of a multiple of 16: the indices of the scales of each line's four quarters.
     Quarters(&'a [[u32; 4]]),
 }
 

@@ -159,6 +159,7 @@ macro_rules! row_kernel {
         fn line_scales<const G: u8>(index: &Index<'_>, row: &[f32], line: usize) -> [V; CLASSES] {
             match G {
                 LINES => [splat(row[index.lines[line] as usize]); CLASSES],
+                PAIRS => quarters(pair(row, line)),
                 QUARTERS => quarters(index.quarters[line].map(|i| row[i as usize])),
                 _ => [zero(); CLASSES],
             }
@@ -192,6 +193,8 @@ macro_rules! row_kernel {
                 (Groups::Whole, true) => row_tokens::<D, true, WHOLE>(w, x, out, stride),
                 (Groups::Lines(_), false) => row_tokens::<D, false, LINES>(w, x, out, stride),
                 (Groups::Lines(_), true) => row_tokens::<D, true, LINES>(w, x, out, stride),
+                (Groups::Pairs, false) => row_tokens::<D, false, PAIRS>(w, x, out, stride),
+                (Groups::Pairs, true) => row_tokens::<D, true, PAIRS>(w, x, out, stride),
                 (Groups::Quarters(_), false) => row_tokens::<D, false, QUARTERS>(w, x, out, stride),
                 (Groups::Quarters(_), true) => row_tokens::<D, true, QUARTERS>(w, x, out, stride),
             }
@@ -204,6 +207,7 @@ pub(crate) use row_kernel;
 pub(crate) const WHOLE: u8 = 0;
 pub(crate) const LINES: u8 = 1;
 pub(crate) const QUARTERS: u8 = 2;
+pub(crate) const PAIRS: u8 = 3;
 
 /// The indices of a row's scales, taken out of their enum so that no loop has to look there.
 pub(crate) struct Index<'a> {
@@ -214,10 +218,20 @@ pub(crate) struct Index<'a> {
 impl<'a> Index<'a> {
     pub(crate) fn new(groups: &Groups<'a>, lines: usize) -> Self {
         match *groups {
-            Groups::Whole => Self { lines: &[], quarters: &[] },
+            Groups::Whole | Groups::Pairs => Self { lines: &[], quarters: &[] },
             Groups::Lines(index) => Self { lines: &index[..lines], quarters: &[] },
             Groups::Quarters(index) => Self { lines: &[], quarters: &index[..lines] },
         }
+    }
+}
+
+/// The scales of a line's quarters in groups of 32; the last line may have only one.
+#[inline(always)]
+pub(crate) fn pair(row: &[f32], line: usize) -> [f32; 4] {
+    match row[2 * line..] {
+        [a, b, ..] => [a, a, b, b],
+        [a] => [a, a, 0.0, 0.0],
+        [] => [0.0; 4],
     }
 }
 

@@ -26,7 +26,7 @@ use crate::portion::{
     Groups, LINE, NATURAL, Order, PANEL_COLS, PANEL_ROWS, PanelRow, Portion, RowInput, TileInput,
     TileSums,
 };
-use crate::row::{Index, LINES, QUARTERS, WHOLE, partial_signs};
+use crate::row::{Index, LINES, PAIRS, QUARTERS, WHOLE, pair, partial_signs};
 use crate::table::{ClosedForm, Table};
 
 /// What decoding needs of a table.

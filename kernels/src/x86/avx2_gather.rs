@@ -9,7 +9,7 @@ use crate::portion::{
     Groups, LINE, NATURAL, Order, PANEL_COLS, PANEL_ROWS, PanelRow, Portion, RowInput, TileInput,
     TileSums,
 };
-use crate::row::{Index, LINES, QUARTERS, WHOLE, partial_signs};
+use crate::row::{Index, LINES, PAIRS, QUARTERS, WHOLE, pair, partial_signs};
 use crate::table::Table;
 
 type Regs = [f32; 256];

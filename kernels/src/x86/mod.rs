@@ -1,12 +1,13 @@
 //! Kernels for x86-64.
 
-#[cfg(feature = "gather")]
-mod f32x16;
-mod f32x8;
 pub(crate) mod avx2;
+#[cfg(feature = "gather")]
 pub(crate) mod avx2_gather;
 pub(crate) mod avx512;
+#[cfg(feature = "gather")]
 pub(crate) mod avx512_gather;
+mod f32x16;
+mod f32x8;
 pub(crate) mod madd;
 pub(crate) mod vbmi;
 pub(crate) mod vnni;

@@ -23,7 +23,7 @@ use super::{AHEAD, prefetch};
 use crate::portion::{
     Groups, LINE, Order, PANEL_COLS, PANEL_ROWS, PanelRow, Portion, RowInput, TileInput, TileSums,
 };
-use crate::row::{Index, LINES, QUARTERS, WHOLE, partial_signs};
+use crate::row::{Index, LINES, PAIRS, QUARTERS, WHOLE, pair, partial_signs};
 use crate::table::{ClosedForm, Planes, Table};
 
 /// Lane l of every part has codes 16l…16l+15: all parts have the same vector of scales.
