@@ -1,5 +1,10 @@
 //! The kernels of lutmul.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "rows, tokens and planes index several arrays of vectors alike, and unroll"
+)]
+
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod aarch64;
 mod image;
