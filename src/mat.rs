@@ -4,7 +4,7 @@ use lutmul_kernels::Columns;
 
 use crate::error::{Error, Result};
 
-/// A row-major matrix to read; its rows may lie apart.
+/// A row-major matrix to read, the x of a product; its rows may lie apart.
 #[derive(Clone, Copy, Debug)]
 pub struct MatRef<'a, T> {
     data: &'a [T],
@@ -19,7 +19,7 @@ impl<'a, T> MatRef<'a, T> {
     /// # Errors
     /// A slice of another length than `rows·cols`, or a product that overflows.
     pub fn new(data: &'a [T], rows: usize, cols: usize) -> Result<Self> {
-        exact(data.len(), rows, cols)?;
+        exact(X, data.len(), rows, cols)?;
         Ok(Self { data, rows, cols, stride: cols })
     }
 
@@ -28,7 +28,7 @@ impl<'a, T> MatRef<'a, T> {
     /// # Errors
     /// A stride smaller than a row, or a slice that ends before the last row does.
     pub fn with_stride(data: &'a [T], rows: usize, cols: usize, stride: usize) -> Result<Self> {
-        fits(data.len(), rows, cols, stride)?;
+        fits(X, data.len(), rows, cols, stride)?;
         Ok(Self { data, rows, cols, stride })
     }
 
@@ -52,7 +52,8 @@ impl<'a, T> MatRef<'a, T> {
     }
 }
 
-/// A row-major matrix to write; its rows may lie apart, and what lies between them is not touched.
+/// A row-major matrix to write, the y of a product; its rows may lie apart, and what lies between
+/// them is not touched.
 #[derive(Debug)]
 pub struct MatMut<'a, T>(Columns<'a, T>);
 
@@ -62,7 +63,7 @@ impl<'a, T> MatMut<'a, T> {
     /// # Errors
     /// A slice of another length than `rows·cols`, or a product that overflows.
     pub fn new(data: &'a mut [T], rows: usize, cols: usize) -> Result<Self> {
-        exact(data.len(), rows, cols)?;
+        exact(Y, data.len(), rows, cols)?;
         Self::with_stride(data, rows, cols, cols)
     }
 
@@ -72,9 +73,9 @@ impl<'a, T> MatMut<'a, T> {
     /// A stride smaller than a row, or a slice that ends before the last row does.
     pub fn with_stride(data: &'a mut [T], rows: usize, cols: usize, stride: usize) -> Result<Self> {
         let got = data.len();
-        fits(got, rows, cols, stride)?;
+        fits(Y, got, rows, cols, stride)?;
         let columns = Columns::new(data, rows, cols, stride);
-        Ok(Self(columns.ok_or(Error::Stride { what: MATRIX, stride, cols })?))
+        Ok(Self(columns.ok_or(Error::Stride { what: Y, stride, cols })?))
     }
 
     /// Number of rows.
@@ -107,25 +108,27 @@ impl<'a, T> MatMut<'a, T> {
     }
 }
 
-const MATRIX: &str = "matrix";
+/// What errors call the two kinds of matrices.
+const X: &str = "x";
+const Y: &str = "y";
 
-fn exact(got: usize, rows: usize, cols: usize) -> Result<()> {
-    let expected = crate::error::area(MATRIX, rows, cols)?;
+fn exact(what: &'static str, got: usize, rows: usize, cols: usize) -> Result<()> {
+    let expected = crate::error::area(what, rows, cols)?;
     if got == expected {
         return Ok(());
     }
-    Err(Error::Length { what: MATRIX, unit: "elements", rows, cols, expected, got })
+    Err(Error::Length { what, unit: "elements", rows, cols, expected, got })
 }
 
-fn fits(got: usize, rows: usize, cols: usize, stride: usize) -> Result<()> {
+fn fits(what: &'static str, got: usize, rows: usize, cols: usize, stride: usize) -> Result<()> {
     if stride < cols && rows > 1 {
-        return Err(Error::Stride { what: MATRIX, stride, cols });
+        return Err(Error::Stride { what, stride, cols });
     }
-    let before = crate::error::area(MATRIX, rows.saturating_sub(1), stride)?;
+    let before = crate::error::area(what, rows.saturating_sub(1), stride)?;
     let last = if rows == 0 { 0 } else { cols };
-    let expected = before.checked_add(last).ok_or(Error::Overflow { what: MATRIX, rows, cols })?;
+    let expected = before.checked_add(last).ok_or(Error::Overflow { what, rows, cols })?;
     if got >= expected {
         return Ok(());
     }
-    Err(Error::Length { what: MATRIX, unit: "elements", rows, cols, expected, got })
+    Err(Error::Length { what, unit: "elements", rows, cols, expected, got })
 }

@@ -59,7 +59,8 @@ impl GroupIndex {
         let group = scales.granularity().block(n, k).1;
         let last = k.div_ceil(group).saturating_sub(1);
         let lines = 0..k.div_ceil(LINE);
-        if group >= k {
+        // Without rows there is no use for an index, and k may be anything.
+        if group >= k || n == 0 {
             Self::Whole
         } else if group.is_multiple_of(LINE) {
             Self::Lines(lines.map(|line| (line * LINE / group) as u32).collect())

@@ -120,6 +120,11 @@ impl KernelInfo {
         of_float.chain(of_int.filter(|(name, _)| !float.features.contains(name)))
     }
 
+    /// How the kernel decodes this table, as [`Kernel::decoder`] says for one that can run.
+    pub fn decoder(self, w: &Portion<'_>) -> &'static str {
+        (self.0.decoder)(w)
+    }
+
     /// The kernel itself, if this CPU can run it.
     pub fn kernel(self) -> Option<Kernel> {
         let Pair { float, int, .. } = self.0;

@@ -13,6 +13,25 @@ pub fn rng(test: &str) -> StdRng {
     StdRng::seed_from_u64(seed)
 }
 
+/// Whether `LUTMUL_QUICK=1` asks for fewer shapes: under an emulator or a sanitizer, where a product takes
+/// twenty times as long.
+pub fn quick() -> bool {
+    std::env::var_os("LUTMUL_QUICK").is_some_and(|v| !v.is_empty() && v != "0")
+}
+
+/// All of a list, or where [`quick`] every `step`-th of it and the last; says how many.
+pub fn thin<T>(what: &str, list: Vec<T>, step: usize) -> Vec<T> {
+    let (all, step) = (list.len(), if quick() { step } else { 1 });
+    let some: Vec<T> = list
+        .into_iter()
+        .enumerate()
+        .filter(|(i, _)| i % step == 0 || i + 1 == all)
+        .map(|(_, item)| item)
+        .collect();
+    println!("{what}: {} of {all}", some.len());
+    some
+}
+
 /// Tables of every kind that kernels tell apart, and whether they come with a sign plane.
 pub fn tables() -> Vec<(&'static str, Lut, bool)> {
     let of = |f: &dyn Fn(usize) -> f32| Lut::new(&std::array::from_fn(f)).expect("a finite table");
