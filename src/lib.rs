@@ -1,4 +1,84 @@
 //! lutmul multiplies by matrices whose weights are 8-bit codes into a table.
+//!
+//! Any 8-bit weight format is a table of 256 numbers: QINS (code and sign), FP8 E4M3 and E5M2, int8,
+//! k-means, the caller's own. lutmul multiplies by such weights straight from their bytes, as they lie in
+//! memory or in a mapped file: nothing is repacked, and no weight is written out as a float but for a
+//! panel in the cache. It has kernels for several vector units, finds out at run time which of them
+//! the CPU has, and takes the best.
+//!
+//! ```
+//! use lutmul::{Epilogue, Format, Granularity, MatMut, MatRef, Options, Weights, Workspace, matmul};
+//!
+//! let (m, n, k) = (2, 3, 64); // tokens, out features, in features
+//! let w: Vec<f32> = (0..n * k).map(|i| (i as f32 * 0.37).sin()).collect();
+//! let x: Vec<f32> = (0..m * k).map(|i| (i as f32 * 0.11).cos()).collect();
+//!
+//! let weights = Weights::encode(&w, (n, k), &Format::QinsLinear, Granularity::Row)?;
+//! let mut y = vec![0f32; m * n];
+//! let (from, to) = (MatRef::new(&x, m, k)?, MatMut::new(&mut y, m, n)?);
+//! matmul(&weights, from, to, &Epilogue::default(), &Options::new()?, &mut Workspace::new())?;
+//!
+//! let first: f32 = x[..k].iter().zip(&w[..k]).map(|(x, w)| x * w).sum();
+//! assert!((y[0] - first).abs() < 0.05);
+//! # Ok::<(), lutmul::Error>(())
+//! ```
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | `n`, `k`, `m` | out features (rows of W), in features, tokens (rows of x): `y[m,n] = x[m,k] · W[n,k]ᵀ` |
+//! | code | a byte, index into the table |
+//! | table ([`Lut`]) | 256 `f32`, one table a layer |
+//! | sign plane | optional: 1 bit a weight, row-major, least significant bit first, each row starting on its own byte ([`sign_stride`] bytes a row); 1 is negative |
+//! | scales ([`Scales`]) | per tensor, per row, per group of k, or per 2-D block ([`Granularity`]); always multiplied |
+//! | weight ([`Weights::at`]) | `W[n,k] = sign · table[code] · scale` |
+//! | format ([`Format`]) | a choice of table and sign plane that has a name |
+//! | mode ([`Mode`]) | how x and the sums are represented |
+//! | kernel ([`Kernel`]) | the code for one vector unit |
+//! | shape ([`Shape`]) | the order of the loops: *row* for up to 8 tokens, *panel* for more |
+//!
+//! # Where to begin
+//!
+//! - Weights from floats: [`Weights::encode`]. What it cost: [`Weights::error_report`].
+//! - Weights that are codes already: [`Weights::new`] with a [`Lut`] and [`Scales`].
+//! - Weights in a file: the module `checkpoint` (feature `checkpoint`).
+//! - A product: [`matmul`]. Several matrices with the same x: [`Activations`] and [`matmul_packed`].
+//!   Threads of one's own: [`matmul_rows`].
+//! - What follows the sum, fused into the store: [`Epilogue`] (bias, [`Activation`], adding to y).
+//! - Floats again, whole, by rows, or by a list of rows: [`Weights::decode`],
+//!   [`Weights::decode_rows`], [`Weights::decode_list`].
+//! - The definition in f64, to test against: [`reference`](mod@reference).
+//!
+//! # What F32 mode promises
+//!
+//! [`Mode::F32`] is the mode there is at present. x, table entries and sums are f32.
+//!
+//! - The error of an output is at most `γ_{k+4} · Σ|x·W|`, with `γ_j = j·u / (1 − j·u)` and `u = 2⁻²⁴`.
+//! - The order of an output's sum depends on k, the kernel and the loop shape only. The shape follows from
+//!   m and the scales. So neither threads nor [ranges of rows](matmul_rows), strides or alignment ever
+//!   change a bit. Another kernel or another m may.
+//! - NaN and infinity in x go where IEEE 754 sends them, and so do those in the table with
+//!   [`NonFinite::Propagate`]. Without it a code *in use* whose entry is NaN or infinite is an error that
+//!   names tensor, row and column.
+//! - f16 and bf16 are widened exactly; y is rounded to them once.
+//! - Rounding mode and flushing of subnormal numbers at their defaults are a precondition, as they are for
+//!   all Rust code.
+//!
+//! # Errors
+//!
+//! Bad input is an [`Error`] that names the thing; y is untouched then. No function panics on lengths or
+//! values that do not fit, except where its documentation says so (indices out of range, as of a slice).
+//!
+//! # Features
+//!
+//! | feature | default | |
+//! |---|---|---|
+//! | `rayon` | yes | products, encoding and scans share rayon's current pool ([`Threads`]) |
+//! | `checkpoint` | no | reading and writing lutmul's own safetensors files, memory-mapped |
+//!
+//! The environment variable `LUTMUL_ISA` names the kernel that [`Options::new`] takes. One that this CPU
+//! can't run is an error. [`kernel`](fn@kernel) finds one by name.
 
 mod activation;
 mod activations;

@@ -23,6 +23,15 @@ struct Prepared {
 impl Lut {
     /// A table of the caller's own.
     ///
+    /// ```
+    /// use lutmul::Lut;
+    ///
+    /// // Powers of two, and a zero.
+    /// let lut = Lut::new(&std::array::from_fn(|c| if c == 0 { 0.0 } else { (c as f32 / 32.0).exp2() }))?;
+    /// assert_eq!(lut.entry(64), 4.0);
+    /// # Ok::<(), lutmul::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::TableNotFinite`] if no entry is finite.
     pub fn new(values: &[f32; 256]) -> Result<Self> {
@@ -75,7 +84,8 @@ impl Lut {
 
     /// FP8 E4M3 (FN): no infinities, codes 0x7F and 0xFF are NaN (as in PyTorch's `float8_e4m3fn`).
     pub fn e4m3() -> Self {
-        Self::of(|c| if c & 0x7F == 0x7F { f32::NAN } else { ClosedForm::E4m3.entry(c) })
+        let nan = |c: u8| f32::NAN.copysign(f32::from(c as i8));
+        Self::of(|c| if c & 0x7F == 0x7F { nan(c) } else { ClosedForm::E4m3.entry(c) })
     }
 
     /// FP8 E5M2: with infinities and NaN (as PyTorch's `float8_e5m2`).

@@ -87,6 +87,20 @@ pub struct Scales {
 impl Scales {
     /// Scales of an `n × k` matrix; `values` is the grid of [`Granularity::grid`], row-major.
     ///
+    /// ```
+    /// use lutmul::{Granularity, Scales};
+    ///
+    /// // 256 × 200 weights in blocks of 128 × 128: two by two of them, the right ones partial.
+    /// let blocks = Granularity::Block(128, 128);
+    /// assert_eq!(blocks.grid(256, 200), (2, 2));
+    /// let scales = Scales::new(blocks, 256, 200, vec![0.1, 0.2, 0.3, 0.4])?;
+    /// assert_eq!(scales.at(130, 0), 0.3);
+    ///
+    /// let error = Scales::new(Granularity::Row, 256, 200, vec![1.0; 255]).unwrap_err();
+    /// assert_eq!(error.to_string(), "scales: expected 256 elements for 256×1, got 255");
+    /// # Ok::<(), lutmul::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// A group or block size of 0, a wrong number of values, or a value that is NaN or infinite
     /// (row and column are then those of the grid).

@@ -86,6 +86,23 @@ impl<'a> Weights<'a> {
     /// `codes` is `[n, k]` row-major. `signs`, where there are any, is `[n, ⌈k/8⌉]`: bit `k % 8` of
     /// byte `k / 8` is set for a negative weight; bits beyond k are ignored.
     ///
+    /// ```
+    /// use lutmul::{Lut, Scales, Weights};
+    ///
+    /// // Two rows of three weights. Codes of QINS linear stand for c − 1; the sign plane is apart.
+    /// let codes: &[u8] = &[2, 3, 5, 1, 2, 4];
+    /// let signs: &[u8] = &[0b010, 0b100];
+    /// let w = Weights::new(
+    ///     (2, 3),
+    ///     Lut::qins_linear(),
+    ///     codes, // borrowed; a Vec<u8> or a mapped file does as well
+    ///     Some(signs.into()),
+    ///     Scales::tensor(2, 3, 0.5)?,
+    /// )?;
+    /// assert_eq!((w.at(0, 0), w.at(0, 1), w.at(1, 2)), (0.5, -1.0, -1.5));
+    /// # Ok::<(), lutmul::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Wrong lengths, `n·k` beyond the address space, scales of another shape.
     pub fn new(

@@ -22,6 +22,30 @@ pub(crate) use integer::IntLayout;
 /// kernel decodes in the same way (the same format will do). Keeps its buffer, so that packing again
 /// doesn't allocate. Takes 4 bytes for each of `m` tokens (rounded up to 1, 2, 4, 8 or a multiple of
 /// the kernel's lanes) × `k` (rounded up to 64).
+///
+/// ```
+/// use lutmul::{Activations, Epilogue, Format, Granularity, MatMut, MatRef, Options, Weights};
+/// use lutmul::{Workspace, matmul_packed};
+///
+/// // The three projections of an attention take the same x: it is packed once.
+/// let (m, k, n) = (4, 64, 16);
+/// let layer = |seed: f32| {
+///     let w: Vec<f32> = (0..n * k).map(|i| (i as f32 * seed).sin()).collect();
+///     Weights::encode(&w, (n, k), &Format::E4m3, Granularity::Row)
+/// };
+/// let projections = [layer(0.3)?, layer(0.5)?, layer(0.7)?];
+/// let x = vec![0.5f32; m * k];
+/// let (options, workspace) = (Options::new()?, Workspace::new());
+///
+/// let mut packed = Activations::new();
+/// packed.pack(&projections[0], MatRef::new(&x, m, k)?, &options)?;
+/// for w in &projections {
+///     let mut y = vec![0f32; m * n];
+///     let to = MatMut::new(&mut y, m, n)?;
+///     matmul_packed(w, &packed, to, &Epilogue::default(), &options, workspace.scratch())?;
+/// }
+/// # Ok::<(), lutmul::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Activations {
     packed: Aligned,

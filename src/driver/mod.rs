@@ -66,6 +66,22 @@ impl fmt::Display for Shape {
 /// m, n and k may be 0; a sum over an empty k is 0. The first call with a workspace allocates it (see
 /// [`Workspace`]); later calls of the same size don't allocate.
 ///
+/// ```
+/// use lutmul::{Activation, Epilogue, Lut, MatMut, MatRef, Options, Scales, Weights, Workspace};
+///
+/// // int8 weights of two rows; what the file holds is what is multiplied.
+/// let codes: &[u8] = &[1, 2, 0xFF, 0xFE];
+/// let w = Weights::new((2, 2), Lut::int8(), codes, None, Scales::tensor(2, 2, 1.0)?)?;
+/// let x = [10f32, 1.0];
+/// let mut y = [0f32; 2];
+/// let epilogue =
+///     Epilogue { bias: Some(&[0.5, 0.5]), activation: Activation::Relu, accumulate: false };
+/// let (x, to) = (MatRef::new(&x, 1, 2)?, MatMut::new(&mut y, 1, 2)?);
+/// lutmul::matmul(&w, x, to, &epilogue, &Options::new()?, &mut Workspace::new())?;
+/// assert_eq!(y, [12.5, 0.0]);
+/// # Ok::<(), lutmul::Error>(())
+/// ```
+///
 /// # Errors
 /// Shapes that don't fit, a bias of another length than n, and codes in use that stand for NaN or
 /// infinity (see [`NonFinite`](crate::NonFinite)). y is untouched then.
@@ -110,6 +126,31 @@ pub fn matmul_packed<Y: Element>(
 /// For runtimes with threads of their own: each calls this with a range, a block and a [`Scratch`]
 /// of its own, and all share `x`. It works on the calling thread only. Whatever the ranges, the
 /// result has the same bits as that of [`matmul`].
+///
+/// ```
+/// use lutmul::{Activations, Epilogue, Format, Granularity, MatMut, MatRef, Options, Scratch};
+/// use lutmul::{Weights, matmul_rows};
+///
+/// let (m, n, k) = (2, 100, 64);
+/// let w: Vec<f32> = (0..n * k).map(|i| (i as f32).sin()).collect();
+/// let w = Weights::encode(&w, (n, k), &Format::QinsLinear, Granularity::Row)?;
+/// let (x, mut y) = (vec![1f32; m * k], vec![0f32; m * n]);
+/// let options = Options::new()?;
+/// let mut packed = Activations::new();
+/// packed.pack(&w, MatRef::new(&x, m, k)?, &options)?;
+///
+/// // Two threads of our own, each with half of the rows.
+/// let (left, right) = MatMut::new(&mut y, m, n)?.split_columns(n / 2);
+/// let part = |rows, y| {
+///     matmul_rows(&w, rows, &packed, y, &Epilogue::default(), &options, &mut Scratch::new())
+/// };
+/// std::thread::scope(|scope| {
+///     let other = scope.spawn(|| part(n / 2..n, right));
+///     part(0..n / 2, left)?;
+///     other.join().expect("no panic")
+/// })?;
+/// # Ok::<(), lutmul::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`matmul_packed`], and rows that aren't there.

@@ -88,6 +88,24 @@ impl Unit {
 impl Weights<'static> {
     /// Encodes a matrix of f32, f16 or bf16, `n × k` row-major, into a format.
     ///
+    /// ```
+    /// use lutmul::{Format, Granularity, Weights};
+    ///
+    /// let w = [1.0f32, -0.5, 0.25, 0.0];
+    /// let encoded = Weights::encode(&w, (1, 4), &Format::QinsLinear, Granularity::Row)?;
+    /// assert_eq!(encoded.codes(), [255, 128, 64, 1]);
+    /// assert_eq!(encoded.signs(), Some(&[0b0010][..]));
+    ///
+    /// let mut decoded = [0f32; 4];
+    /// encoded.decode(&mut decoded)?;
+    /// let report = encoded.error_report(&w)?;
+    /// assert!(report.max_abs <= 1.0 / 508.0 + 1e-6);
+    ///
+    /// let error = Weights::encode(&[0.0, f32::NAN], (1, 2), &Format::Int8, Granularity::Row);
+    /// assert_eq!(error.unwrap_err().to_string(), "weights: NaN at row 0, column 1");
+    /// # Ok::<(), lutmul::Error>(())
+    /// ```
+    ///
     /// - `qins-linear`: `code = round_half_even(|w|/max·254 + 1)`, exactly, as of real numbers;
     ///   `int8`: `round_half_even(w/max·127)`, never −128.
     /// - `qins-log`: the table spans the smallest nonzero `|w|/max` of the tensor to 1, and

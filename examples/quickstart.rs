@@ -1,0 +1,28 @@
+//! Encode a layer, multiply by it, compare with f32: `cargo run --release --example quickstart`.
+
+use lutmul::{Epilogue, Format, Granularity, MatMut, MatRef, Options, Weights, Workspace, matmul};
+
+fn main() -> lutmul::Result<()> {
+    let (m, n, k) = (4, 1024, 768); // tokens, out features, in features
+    let w: Vec<f32> = (0..n * k).map(|i| 0.05 * (i as f32 * 0.7).sin()).collect();
+    let x: Vec<f32> = (0..m * k).map(|i| (i as f32 * 0.3).cos()).collect();
+
+    let weights = Weights::encode(&w, (n, k), &Format::QinsLinear, Granularity::Row)?;
+    let mut y = vec![0f32; m * n];
+    let (from, to) = (MatRef::new(&x, m, k)?, MatMut::new(&mut y, m, n)?);
+    let options = Options::new()?; // the best kernel of this CPU, all threads
+    matmul(&weights, from, to, &Epilogue::default(), &options, &mut Workspace::new())?;
+
+    let (mut error, mut signal) = (0.0, 0.0);
+    for (i, y) in y.iter().enumerate() {
+        let (x, w) = (&x[i / n * k..][..k], &w[i % n * k..][..k]);
+        let exact: f32 = x.iter().zip(w).map(|(x, w)| x * w).sum();
+        error += (y - exact).powi(2);
+        signal += exact.powi(2);
+    }
+    println!("kernel: {}", options.kernel.name());
+    println!("bytes: {} instead of {}", weights.bytes(), 4 * w.len());
+    println!("error of the weights: {:.1} dB", weights.error_report(&w)?.sqnr_db);
+    println!("relative error of the products: {:.1e}", (error / signal).sqrt());
+    Ok(())
+}
