@@ -1,4 +1,9 @@
-//! The kernels of lutmul.
+//! The kernels of lutmul: everything that knows an instruction, and the detection of who has it.
+//!
+//! [`KernelInfo::all`] is the one table of kernels, best first. A [`Kernel`] is one that this CPU can
+//! run: detection is the only way to get one. It decodes and multiplies a [`Portion`] of the weights, by
+//! [`Kernel::row`] for few tokens, by [`Kernel::panel`] and [`Kernel::tile`] for more. Nothing here
+//! allocates, or starts a thread. Use the crate `lutmul`, which calls this one.
 
 #![allow(
     clippy::needless_range_loop,
