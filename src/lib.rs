@@ -54,7 +54,8 @@
 //!
 //! [`Mode::F32`] is the mode there is at present. x, table entries and sums are f32.
 //!
-//! - The error of an output is at most `γ_{k+4} · Σ|x·W|`, with `γ_j = j·u / (1 − j·u)` and `u = 2⁻²⁴`.
+//! - The error of an output is at most `γ_{k+4} · Σ|x·W|`, with `γ_j = j·u / (1 − j·u)` and `u = 2⁻²⁴`,
+//!   as long as no product and no sum leaves the range of normal f32 numbers.
 //! - The order of an output's sum depends on k, the kernel and the loop shape only. The shape follows from
 //!   m and the scales. So neither threads nor [ranges of rows](matmul_rows), strides or alignment ever
 //!   change a bit. Another kernel or another m may.

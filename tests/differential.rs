@@ -108,6 +108,40 @@ fn integers_are_exact() {
     }
 }
 
+/// A kernel may decode to a multiple of the weights and divide later: no step of that may overflow.
+#[test]
+fn large_scales_do_not_overflow() {
+    let mut rng = common::rng("large_scales_do_not_overflow");
+    let largest = 2f32.powi(126);
+    // Subnormal entries times these x would underflow.
+    for (name, lut, signed) in tables().into_iter().filter(|table| table.0 != "odd ones") {
+        let small: Vec<u8> = (0..=255).filter(|c| lut.entry(*c).abs() <= 1.0).collect();
+        for (m, n, k) in [(1, 9, 65), (3, 3, 130), (20, 9, 100)] {
+            for granularity in [Granularity::Row, Granularity::Group(64), Granularity::Group(20)] {
+                let random = weights(&mut rng, (n, k), &lut, signed, granularity);
+                let codes: Vec<u8> =
+                    random.codes().iter().map(|c| small[usize::from(*c) % small.len()]).collect();
+                let values = vec![largest; random.scales().values().len()];
+                let scales = Scales::new(granularity, n, k, values).expect("scales");
+                let signs = random.signs().map(|s| s.to_vec().into());
+                let w = Weights::new((n, k), lut.clone(), codes, signs, scales).expect("weights");
+                let x: Vec<f32> = activations(&mut rng, m * k).iter().map(|x| x * 1e-9).collect();
+                let expected = reference::matmul(&w, &x, m).expect("a reference");
+                for kernel in Kernel::available() {
+                    let y = product(&w, &x, m, &Options::with_kernel(kernel));
+                    let wrong = compare(&expected, k, &y);
+                    assert_eq!(
+                        wrong,
+                        None,
+                        "{}, {name}, {granularity}, {m}×{n}×{k}",
+                        kernel.name()
+                    );
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn the_epilogue_is_applied_at_the_store() {
     let mut rng = common::rng("the_epilogue_is_applied_at_the_store");

@@ -49,14 +49,17 @@ pub struct Table {
     pub closed_form: Option<ClosedForm>,
     /// Whether the formula also gives the entries that are not finite.
     pub closed_form_total: bool,
-    /// A code with a finite entry.
+    /// The code with the smallest finite magnitude: what large scales make infinite last of all, so that
+    /// padding stays zero when multiplied by zero.
     pub pad: u8,
 }
 
 impl Table {
     /// Prepares a table; `None` if no entry is finite.
     pub fn new(values: &[f32; 256]) -> Option<Self> {
-        let pad = values.iter().position(|v| v.is_finite())? as u8;
+        let finite = (0..=u8::MAX).filter(|c| values[usize::from(*c)].is_finite());
+        let magnitude = |c: &u8| values[usize::from(*c)].abs();
+        let pad = finite.min_by(|a, b| magnitude(a).total_cmp(&magnitude(b)))?;
         let bits = values.map(f32::to_bits);
         let mut planes = [[0; 256]; 4];
         for (p, plane) in planes.iter_mut().enumerate() {
