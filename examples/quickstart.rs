@@ -4,8 +4,15 @@ use lutmul::{Epilogue, Format, Granularity, MatMut, MatRef, Options, Weights, Wo
 
 fn main() -> lutmul::Result<()> {
     let (m, n, k) = (4, 1024, 768); // tokens, out features, in features
-    let w: Vec<f32> = (0..n * k).map(|i| 0.05 * (i as f32 * 0.7).sin()).collect();
-    let x: Vec<f32> = (0..m * k).map(|i| (i as f32 * 0.3).cos()).collect();
+    let mut state = 1u32; // a little generator of noise in −1…1
+    let mut noise = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as f32 / (1u32 << 31) as f32 - 1.0
+    };
+    let w: Vec<f32> = (0..n * k).map(|_| 0.05 * noise()).collect();
+    let x: Vec<f32> = (0..m * k).map(|_| noise()).collect();
 
     let weights = Weights::encode(&w, (n, k), &Format::QinsLinear, Granularity::Row)?;
     let mut y = vec![0f32; m * n];

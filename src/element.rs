@@ -3,7 +3,7 @@
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-/// A type that weights to encode, activations and outputs may have: `f32`, [`f16`] or [`bf16`].
+/// A type that weights to encode, activations and outputs may have: `f32`, [`struct@f16`] or [`bf16`].
 ///
 /// Arithmetic is always done in f32 or wider; f16 and bf16 widen exactly and are rounded to once.
 pub trait Element: bytemuck::Pod + Send + Sync + private::Sealed {
