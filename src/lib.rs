@@ -52,7 +52,7 @@
 //!
 //! # What F32 mode promises
 //!
-//! [`Mode::F32`] is the mode there is at present. x, table entries and sums are f32.
+//! [`Mode::F32`] is the default. x, table entries and sums are f32.
 //!
 //! - The error of an output is at most `γ_{k+4} · Σ|x·W|`, with `γ_j = j·u / (1 − j·u)` and `u = 2⁻²⁴`,
 //!   as long as no product and no sum leaves the range of normal f32 numbers.
@@ -65,6 +65,21 @@
 //! - f16 and bf16 are widened exactly; y is rounded to them once.
 //! - Rounding mode and flushing of subnormal numbers at their defaults are a precondition, as they are for
 //!   all Rust code.
+//!
+//! # What integer modes promise
+//!
+//! In [`Mode::A24`], [`Mode::A16`], [`Mode::A8`] and [`Mode::A8T`] a token x becomes integers X and a scale
+//! `sx`, the table integers L and a step `sl` (its [image](Lut::image)), and
+//!
+//! ```text
+//! S = Σ_k sign · L[code] · X                      exact
+//! t = (f64(S) · sx) · (sl · f64(scale))           for each group of scales along k, added in order
+//! y = act(f32(t + f64(bias))) (+ y)
+//! ```
+//!
+//! are separate IEEE operations in that order. So every kernel on every CPU gives the same bits, at any number
+//! of threads, batch size and row range. A token with NaN or infinity gives a row of NaN; tables can't
+//! propagate theirs. Groups of scales along k must be multiples of 32.
 //!
 //! # Errors
 //!

@@ -10,8 +10,9 @@ use crate::error::{Error, Result};
 /// How activations and sums are represented.
 ///
 /// In all modes but F32 the sum is exact: activations are integers, the table is its fixed-point
-/// [image](crate::image), and the one rounding at the end is stated (see [`matmul`](crate::matmul)). So results
-/// have the same bits on every CPU, at every thread count and batch size.
+/// [image](crate::Lut::image), and the one rounding at the end is stated in the
+/// [crate's documentation](crate). So results have the same bits on every CPU, at every thread count and
+/// batch size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mode {

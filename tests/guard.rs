@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 
 use common::{GRANULARITIES, activations, tables};
 use lutmul::{
-    Bytes, Epilogue, Kernel, MatMut, MatRef, Options, Threads, Weights, Workspace, matmul,
+    Bytes, Epilogue, Kernel, MatMut, MatRef, Mode, Options, Threads, Weights, Workspace, matmul,
 };
 
 /// Where a buffer lies between its guards.
@@ -122,7 +122,11 @@ fn no_byte_beyond_the_buffers() {
                 guarded_x.copy_from_slice(&x);
 
                 for kernel in Kernel::available() {
-                    let options = Options::with_kernel(kernel).threads(Threads::One);
+                    // F32 every other time; integer modes, where they take these groups, in turn.
+                    let (_, group) = granularity.block(n, k);
+                    let integer = (i + j + t) % 2 == 1 && (group >= k || group.is_multiple_of(32));
+                    let mode = if integer { Mode::ALL[1 + (i + j) / 2 % 4] } else { Mode::F32 };
+                    let options = Options::with_kernel(kernel).threads(Threads::One).mode(mode);
                     let mut expected = vec![f32::NAN; m * n];
                     multiply(&owned, &x, &mut expected, &options);
                     // 0xFF is NaN: an output that is not written shows.
@@ -130,7 +134,10 @@ fn no_byte_beyond_the_buffers() {
                     multiply(&w, guarded_x, y, &options);
                     count += 1;
                     let what = || {
-                        format!("{}, {name}, {granularity}, {m}×{n}×{k}, {place:?}", kernel.name())
+                        format!(
+                            "{}, {name}, {granularity}, {mode}, {m}×{n}×{k}, {place:?}",
+                            kernel.name()
+                        )
                     };
                     assert!(y.iter().all(|y| y.is_finite()), "{}", what());
                     assert_eq!(y, expected, "{}", what());

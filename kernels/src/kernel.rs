@@ -120,9 +120,9 @@ impl KernelInfo {
         of_float.chain(of_int.filter(|(name, _)| !float.features.contains(name)))
     }
 
-    /// How the kernel decodes this table, as [`Kernel::decoder`] says for one that can run.
+    /// How the kernel decodes this table in F32 mode, as [`Kernel::decoder`] says for one that can run.
     pub fn decoder(self, w: &Portion<'_>) -> &'static str {
-        (self.0.decoder)(w)
+        (self.0.float.decoder)(w)
     }
 
     /// The kernel itself, if this CPU can run it.
