@@ -2,8 +2,10 @@
 
 use lutmul_kernels::Columns;
 
+use super::Job;
 use super::workspace::Pool;
-use super::{Job, Shape, row};
+#[cfg(feature = "rayon")]
+use super::{Shape, row};
 use crate::element::Element;
 use crate::options::Threads;
 
