@@ -1,5 +1,7 @@
 //! Encoding: every format and granularity against the definition, element types, threads, errors.
 
+mod common;
+
 use lutmul::{Element, Error, Format, Granularity, Lut, Weights, bf16, f16, sign_stride};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -117,13 +119,15 @@ fn check(w: &[f32], (n, k): (usize, usize), format: &Format, granularity: Granul
 
 #[test]
 fn all_formats_and_granularities() {
-    for (n, k) in SHAPES {
-        let w = gaussian(n, k, (n * 31 + k) as u64);
+    let mut cases = Vec::new();
+    for shape in SHAPES {
         for format in formats() {
-            for granularity in GRAINS {
-                check(&w, (n, k), &format, granularity);
-            }
+            cases.extend(GRAINS.map(|granularity| (shape, format.clone(), granularity)));
         }
+    }
+    for ((n, k), format, granularity) in common::thin("shape × format × granularity", cases, 9) {
+        let w = gaussian(n, k, (n * 31 + k) as u64);
+        check(&w, (n, k), &format, granularity);
     }
 }
 

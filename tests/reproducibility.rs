@@ -19,7 +19,8 @@ fn threads_ranges_strides_and_alignment_never_change_a_bit() {
     let pools: Vec<_> = [2, 7]
         .map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads"))
         .into();
-    for (i, (name, lut, signed)) in tables().into_iter().enumerate() {
+    let tables = common::thin("tables", tables(), 5);
+    for (i, (name, lut, signed)) in tables.into_iter().enumerate() {
         for (m, n, k) in [(1, 1000, 200), (3, 300, 333), (40, 500, 640)] {
             let w = weights(&mut rng, (n, k), &lut, signed, GRANULARITIES[i % GRANULARITIES.len()]);
             let x = activations(&mut rng, m * k);
