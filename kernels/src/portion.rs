@@ -79,7 +79,12 @@ pub struct Scales<'a> {
 impl<'a> Scales<'a> {
     /// The scales of the portion's row `row`.
     pub fn row(&self, row: usize) -> &'a [f32] {
-        &self.values[(self.first_row + row) / self.block_rows * self.stride..][..self.stride]
+        &self.values[self.offset(row)..][..self.stride]
+    }
+
+    /// Where the scales of row `row` begin; rows beyond the portion have theirs too.
+    pub(crate) fn offset(&self, row: usize) -> usize {
+        (self.first_row + row) / self.block_rows * self.stride
     }
 }
 

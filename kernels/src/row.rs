@@ -66,6 +66,7 @@ macro_rules! row_kernel {
                     }
                     scales[r] = w.scales.row(row);
                 }
+                let next_scales = w.scales.offset(first + R) * size_of::<f32>();
                 let mut sums = [[zero(); T]; R];
                 for line in 0..full {
                     // Rows end: what is ahead of a row's last lines is the same row of the next group.
@@ -78,6 +79,11 @@ macro_rules! row_kernel {
                     if SIGNED {
                         // The signs of eight rows are as many lines as the codes of one.
                         prefetch(w.row_signs(0), (first + R) * w.k.div_ceil(8) + line * LINE);
+                    }
+                    if G == PAIRS || G == QUARTERS {
+                        // So are the scales of groups of 32.
+                        let scales = bytemuck::cast_slice(w.scales.values);
+                        prefetch(scales, next_scales + line * LINE);
                     }
                     for start in (0..R).step_by(if unrolled(D) { R } else { B }) {
                         crate::row::unrolled!(block => {
