@@ -92,6 +92,7 @@
 //! |---|---|---|
 //! | `rayon` | yes | products, encoding and scans share rayon's current pool ([`Threads`]) |
 //! | `checkpoint` | no | reading and writing lutmul's own safetensors files, memory-mapped |
+//! | `gather` | no | kernels that gather, listed last and never chosen: baselines for benches |
 //!
 //! The environment variable `LUTMUL_ISA` names the kernel that [`Options::new`] takes. One that this CPU
 //! can't run is an error. [`kernel`](fn@kernel) finds one by name.

@@ -158,7 +158,7 @@ fn compute<const D: u8, const SIGNED: bool>(
 /// One byte plane of 64 codes; `high` has the codes' top bits.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 #[inline]
-fn lookup(plane: &[__m512i; 4], codes: __m512i, high: __mmask64) -> __m512i {
+pub(super) fn lookup(plane: &[__m512i; 4], codes: __m512i, high: __mmask64) -> __m512i {
     let low = _mm512_permutex2var_epi8(plane[0], codes, plane[1]);
     let up = _mm512_permutex2var_epi8(plane[2], codes, plane[3]);
     _mm512_mask_blend_epi8(high, low, up)

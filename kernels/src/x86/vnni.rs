@@ -11,6 +11,7 @@
 
 use std::arch::x86_64::*;
 
+use super::vbmi::lookup;
 use super::{AHEAD, prefetch};
 use crate::image::{EntrySign, IMAGE_PLANES, Image, Magnitudes};
 use crate::int::{
@@ -76,15 +77,6 @@ fn load_image<const D: u8, const P: usize>(image: &Image) -> IntRegs {
     };
     let flip = _mm512_set1_epi8(flip as i8);
     IntRegs { planes, negative: load_plane(&image.negative), sign: image.sign, flip }
-}
-
-/// One byte plane of 64 codes; `high` has the codes' top bits.
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-#[inline]
-fn lookup(plane: &[__m512i; 4], codes: __m512i, high: __mmask64) -> __m512i {
-    let low = _mm512_permutex2var_epi8(plane[0], codes, plane[1]);
-    let up = _mm512_permutex2var_epi8(plane[2], codes, plane[3]);
-    _mm512_mask_blend_epi8(high, low, up)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
