@@ -1,14 +1,5 @@
 //! The row shape: lanes run along k. One pass over the weights for 1, 2, 4 or 8 tokens.
 
-/// Stamps the row kernel of an ISA out of the primitives in scope: `V`, `LANES`, `PARTS`, `CLASSES`,
-/// `Regs`, `zero`, `load`, `mul`, `fma`, `sum`, `splat`, `quarters`, `load_table`, `decode`, `prefetch`.
-///
-/// Computes `out[t·stride + r] = scale · Σ_k x[t,k]·W[r,k]` for all rows of a portion.
-///
-/// R rows go side by side, because one row at a time keeps too few loads in flight to draw what
-/// memory gives, and because R·T sums hide the latency of the FMA. Each (row, token) has one vector
-/// of sums to which lines are added in order, whatever R and T are: so the order of a sum depends
-/// on k alone. Rows beyond the last are the last row again and are not stored.
 use crate::portion::Groups;
 
 /// A block of statements for each number from 0 to 7, which the compiler would rather have as a loop:
@@ -26,6 +17,16 @@ macro_rules! unrolled {
 }
 pub(crate) use unrolled;
 
+/// Stamps the row kernel of an ISA out of the primitives in scope: `V`, `LANES`, `PARTS`, `CLASSES`,
+/// `Regs`, `zero`, `load`, `mul`, `fma`, `sum`, `splat`, `quarters`, `load_table`, `decode`, `prefetch`,
+/// and of what `stamp!` makes: `ROWS`, `DECODED`, `unrolled`, `unit`.
+///
+/// Computes `out[t·stride + r] = scale · Σ_k x[t,k]·W[r,k]` for all rows of a portion.
+///
+/// R rows go side by side, because one row at a time keeps too few loads in flight to draw what
+/// memory gives, and because R·T sums hide the latency of the FMA. Each (row, token) has one vector
+/// of sums to which lines are added in order, whatever R and T are: so the order of a sum depends
+/// on k alone. Rows beyond the last are the last row again and are not stored.
 macro_rules! row_kernel {
     ($($feature:tt)*) => {
         $(#[target_feature(enable = $feature)])*

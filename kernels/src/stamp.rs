@@ -5,6 +5,13 @@
 /// The module that calls this brings the primitives into scope (see [`row_kernel`](crate::row)).
 /// The features named here make both the detection token and the `#[target_feature]`s, so that
 /// rustc rejects a primitive that needs a feature the token does not prove.
+///
+/// - `decoders { NAME x unit, … }`: ways to decode, each a constant of the module; a unit is a power of
+///   two that decoded weights still lack.
+/// - `unrolled { NAME, … }` (optional): decoders whose rows the row kernel unrolls by hand.
+/// - `rows { tokens: rows x block, … }` (optional): rows side by side in the row kernel, and how many of
+///   them are decoded before their products, for 1, 2, 4 and 8 tokens.
+/// - `tiles { vectors x rows, … }`: the micro-kernels of the panel shape, from one vector of tokens up.
 macro_rules! stamp {
     (
         $(#[$doc:meta])*
