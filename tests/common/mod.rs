@@ -1,6 +1,8 @@
 //! What the tests share: seeded data, and the bound of F32 mode.
 #![allow(dead_code)]
 
+pub mod bad;
+
 use lutmul::{Bytes, Format, Granularity, Lut, Scales, Weights, sign_stride};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
