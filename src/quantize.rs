@@ -10,19 +10,12 @@
 //! 5.39e-3 / 1.23e-2; powers of two 7.96e-3 / 1.57e-2. To 255 a digit times its multiplier still fits two
 //! base-255 digits, so A8 runs on A16's kernels.
 
-use lutmul_kernels::LINE;
+use lutmul_kernels::{LINE, round_half_even};
 
 use crate::options::Mode;
 
 /// Activations that share a multiplier in A8.
 pub(crate) const A8_GROUP: usize = 32;
-
-/// Adding and subtracting it rounds an f64 below 2⁵¹ in magnitude to an integer, half to even.
-const ROUND: f64 = 6_755_399_441_055_744.0;
-
-fn round(v: f64) -> f64 {
-    (v + ROUND) - ROUND
-}
 
 /// How a token's activations become integers: `X = round(x · inv)`, `x ≈ X · step`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -66,11 +59,12 @@ pub(crate) fn line(x: &[f32; LINE], scale: TokenScale, mode: Mode) -> [i32; LINE
         if mode == Mode::A8 {
             let multiplier = multiplier(max_abs(group), scale);
             for (out, x) in out.iter_mut().zip(group) {
-                *out = (round(f64::from(*x) * scale.inv / multiplier) * multiplier) as i32;
+                *out =
+                    (round_half_even(f64::from(*x) * scale.inv / multiplier) * multiplier) as i32;
             }
         } else {
             for (out, x) in out.iter_mut().zip(group) {
-                *out = round(f64::from(*x) * scale.inv) as i32;
+                *out = round_half_even(f64::from(*x) * scale.inv) as i32;
             }
         }
     }

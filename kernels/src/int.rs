@@ -51,8 +51,6 @@ impl Limbs {
     /// In a balanced system of an odd base the digits are unique, so any way to find them will do:
     /// this one rounds in f64, which compilers vectorise where they don't an integer division.
     pub fn cut(self, line: [i32; LINE]) -> [[i32; LINE]; 3] {
-        /// Adding and subtracting it rounds to an integer.
-        const ROUND: f64 = 6_755_399_441_055_744.0;
         let mut limbs = [[0; LINE]; 3];
         let mut rest = line;
         for (limb, weight) in limbs.iter_mut().zip(self.weights) {
@@ -62,12 +60,20 @@ impl Limbs {
             }
             let (weight, inverse) = (*weight as i32, 1.0 / *weight as f64);
             for (limb, rest) in limb.iter_mut().zip(&mut rest) {
-                *limb = ((f64::from(*rest) * inverse + ROUND) - ROUND) as i32;
+                *limb = round_half_even(f64::from(*rest) * inverse) as i32;
                 *rest -= *limb * weight;
             }
         }
         limbs
     }
+}
+
+/// The nearest integer, half to even, of an f64 below 2⁵¹ in magnitude: two additions, which every
+/// vector unit has, where rounding instructions are not part of every x86-64.
+#[inline(always)]
+pub fn round_half_even(v: f64) -> f64 {
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    (v + ROUND) - ROUND
 }
 
 /// Some columns of some rows of a matrix of weights, for integer kernels.

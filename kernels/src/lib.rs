@@ -33,6 +33,7 @@ mod x86;
 pub use image::{EntrySign, IMAGE_PLANES, Image, Magnitudes};
 pub use int::{
     IntPanel, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums, Limbs, PANEL_STEPS,
+    round_half_even,
 };
 pub use kernel::{Kernel, KernelInfo};
 pub use mat::Columns;
