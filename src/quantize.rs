@@ -8,14 +8,11 @@
 //! the two loop shapes cannot share. Relative RMS error at k = 3072, Gaussian / 0.5 % outliers 50 times
 //! larger: 5.46e-3 / 1.25e-2; free scales 5.35e-3 / 1.23e-2; multipliers to 127 5.45e-3 / 1.25e-2, to 1023
 //! 5.39e-3 / 1.23e-2; powers of two 7.96e-3 / 1.57e-2. To 255 a digit times its multiplier still fits two
-//! base-255 digits, so A8 runs on A16's kernels.
+//! base-255 digits, so A8 can run wherever A16 does.
 
-use lutmul_kernels::{LINE, round_half_even};
+use lutmul_kernels::{LINE, MULTIPLIED, round_half_even};
 
 use crate::options::Mode;
-
-/// Activations that share a multiplier in A8.
-pub(crate) const A8_GROUP: usize = 32;
 
 /// How a token's activations become integers: `X = round(x · inv)`, `x ≈ X · step`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -42,36 +39,54 @@ impl TokenScale {
 }
 
 /// The largest magnitude of some floats; NaN or infinity if any of them is.
+#[inline(always)]
 pub(crate) fn max_abs(x: &[f32]) -> f32 {
     // As integers: the bits of magnitudes are ordered as they are, infinity and NaN above all.
     let bits = x.iter().fold(0, |max, x| max.max(x.to_bits() & 0x7FFF_FFFF));
     f32::from_bits(bits)
 }
 
-/// Quantises a line, whose first element is that of a group of 32.
-pub(crate) fn line(x: &[f32; LINE], scale: TokenScale, mode: Mode) -> [i32; LINE] {
-    let mut out = [0; LINE];
+/// Quantises a line, whose first element is that of a group of 32: integers, and what each group of them
+/// is to be multiplied by. Only A8 has multipliers other than 1.
+#[inline(always)]
+pub(crate) fn line(x: &[f32; LINE], scale: TokenScale, mode: Mode) -> ([i32; LINE], Multipliers) {
+    let (mut out, mut multipliers) = ([0; LINE], [1; LINE / MULTIPLIED]);
     if scale.inv == 0.0 {
-        return out;
+        return (out, multipliers);
     }
-    let (groups, _) = x.as_chunks::<A8_GROUP>();
-    for (group, out) in groups.iter().zip(out.as_chunks_mut::<A8_GROUP>().0) {
-        if mode == Mode::A8 {
-            let multiplier = multiplier(max_abs(group), scale);
-            for (out, x) in out.iter_mut().zip(group) {
-                *out =
-                    (round_half_even(f64::from(*x) * scale.inv / multiplier) * multiplier) as i32;
-            }
-        } else {
-            for (out, x) in out.iter_mut().zip(group) {
-                *out = round_half_even(f64::from(*x) * scale.inv) as i32;
-            }
+    if mode != Mode::A8 {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = round_half_even(f64::from(*x) * scale.inv) as i32;
+        }
+        return (out, multipliers);
+    }
+    let groups = x.as_chunks::<MULTIPLIED>().0.iter().zip(out.as_chunks_mut::<MULTIPLIED>().0);
+    for ((group, out), to) in groups.zip(&mut multipliers) {
+        let multiplier = multiplier(max_abs(group), scale);
+        *to = multiplier as i32;
+        for (out, x) in out.iter_mut().zip(group) {
+            *out = round_half_even(f64::from(*x) * scale.inv / multiplier) as i32;
         }
     }
-    out
+    (out, multipliers)
+}
+
+/// Multipliers of a line.
+pub(crate) type Multipliers = [i32; LINE / MULTIPLIED];
+
+/// The integers of a line, multipliers multiplied in.
+#[inline(always)]
+pub(crate) fn multiplied(mut line: [i32; LINE], by: Multipliers) -> [i32; LINE] {
+    for (line, by) in line.as_chunks_mut::<MULTIPLIED>().0.iter_mut().zip(by) {
+        for x in line {
+            *x *= by;
+        }
+    }
+    line
 }
 
 /// A8's integer multiplier of a group: the smallest in 1…255 that lets its digits reach `max`.
+#[inline(always)]
 fn multiplier(max: f32, scale: TokenScale) -> f64 {
     (f64::from(max) * scale.inv / 127.0).ceil().clamp(1.0, 255.0)
 }

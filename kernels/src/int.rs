@@ -4,52 +4,78 @@ use crate::image::Image;
 use crate::portion::LINE;
 
 /// Steps of an integer panel: a step is 32 bits of a row, four bytes or two 16-bit words. With 48
-/// rows a plane of it is 96 KiB.
-pub const PANEL_STEPS: usize = 512;
+/// rows a plane of it is 147 KiB: a panel and a tile of tokens share a second-level cache of 512 KiB. On a
+/// Zen 4 512, 768 and 1024 steps did the same by themselves; fewer blocks of k are fewer sums to add.
+pub const PANEL_STEPS: usize = 768;
 
 /// A plane of a decoded row of an integer panel, padded as [`PanelRow`](crate::PanelRow) is.
 pub type IntRow = [u32; PANEL_STEPS + 16];
 
+/// Codes for which A8 has a multiplier.
+pub const MULTIPLIED: usize = 32;
+
+/// The integers that stand for activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digits {
+    /// How many balanced base-255 digits they have: 1, 2 or 3.
+    pub count: usize,
+    /// Whether they are one digit times an integer in 1…255 that 32 of k share.
+    pub multiplied: bool,
+}
+
+/// How kernels take activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Digits as bytes.
+    Bytes,
+    /// Digits as 16-bit words, the two lowest in one word.
+    Words,
+    /// One digit as a byte, and multipliers apart, as i32.
+    Multiplied,
+}
+
 /// The parts that an integer activation is cut into, each an i8 or an i16: `X = Σ limb · weight`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limbs {
-    /// Whether limbs are i16 rather than i8.
-    pub words: bool,
+    /// How they are held.
+    pub form: Form,
     /// What a limb of 1 stands for, the most significant first.
     pub weights: &'static [i64],
 }
 
 impl Limbs {
-    /// Balanced base-255 digits in −127…127, held as bytes.
-    pub const fn bytes(digits: usize) -> Self {
-        let weights: &[i64] = match digits {
-            1 => &[1],
-            2 => &[255, 1],
-            _ => &[65_025, 255, 1],
+    /// The limbs of integers in a form.
+    pub fn new(form: Form, digits: Digits) -> Self {
+        let weights: &[i64] = match (form, digits.count) {
+            (Form::Multiplied, _) | (_, 1) => &[1],
+            (Form::Words, 2) => &[1],
+            (Form::Words, _) => &[65_025, 1],
+            (Form::Bytes, 2) => &[255, 1],
+            (Form::Bytes, _) => &[65_025, 255, 1],
         };
-        Self { words: false, weights }
+        Self { form, weights }
     }
 
-    /// The same digits as 16-bit words, two lower ones in one word.
-    pub const fn words(digits: usize) -> Self {
-        let weights: &[i64] = if digits < 3 { &[1] } else { &[65_025, 1] };
-        Self { words: true, weights }
+    /// Whether limbs are words rather than bytes.
+    pub fn words(self) -> bool {
+        self.form == Form::Words
     }
 
     /// Codes in a step of a panel.
     pub fn step(self) -> usize {
-        if self.words { 2 } else { 4 }
+        if self.words() { 2 } else { 4 }
     }
 
     /// Bytes of a limb.
     pub fn size(self) -> usize {
-        if self.words { 2 } else { 1 }
+        if self.words() { 2 } else { 1 }
     }
 
     /// Cuts a line of integers into limbs, the most significant first (as many as there are weights).
     ///
     /// In a balanced system of an odd base the digits are unique, so any way to find them will do:
     /// this one rounds in f64, which compilers vectorise where they don't an integer division.
+    #[inline(always)]
     pub fn cut(self, line: [i32; LINE]) -> [[i32; LINE]; 3] {
         let mut limbs = [[0; LINE]; 3];
         let mut rest = line;
@@ -130,42 +156,87 @@ pub struct IntRowInput<'a> {
     pub limbs: Limbs,
 }
 
-/// Activations of the panel shape, one limb of a tile: `[steps][width]`, a `u32` being the four bytes
-/// or two words of a token's step.
+/// Activations of the panel shape: a tile's columns of a block of k.
 #[derive(Clone, Copy, Debug)]
 pub struct IntTileInput<'a> {
-    /// The packed limbs.
+    /// `[limbs][steps][width]`, a `u32` being the four bytes or two words of a token's step; in
+    /// [`Form::Multiplied`] then the multipliers, `[steps/8][width]`.
     pub x: &'a [u32],
+    /// Steps of the block: a multiple of 8 bytes or 16 words, zero beyond its columns.
+    pub steps: usize,
     /// Tokens of the tile, padded to a multiple of the kernel's lanes.
     pub width: usize,
-    /// What the limb's 1 stands for.
-    pub weight: i64,
+    /// How activations are cut.
+    pub limbs: Limbs,
 }
 
-/// The integer sums of one panel and one tile.
+/// What becomes of the integer sums of one panel and one tile.
+///
+/// A sum S is over a group of columns; while it is below 2⁵³ in magnitude, it is exact in f64. At the
+/// end of its group it is scaled: `total (+)= (S · sx) · scale`, each operation rounded.
 #[derive(Debug)]
 pub struct IntTileSums<'a> {
-    /// `[PANEL_ROWS][stride]`, the tile's tokens first.
-    pub values: &'a mut [i64],
+    /// Sums of a group that began in an earlier block or goes on in the next one, `[PANEL_ROWS][stride]`,
+    /// the tile's tokens first.
+    pub sums: &'a mut [f64],
+    /// Scaled sums, the same.
+    pub totals: &'a mut [f64],
     /// Distance of rows.
     pub stride: usize,
     /// Rows of the panel that count.
     pub rows: usize,
-    /// Whether to add to the sums rather than to start them.
+    /// Whether the first group began in an earlier block.
+    pub resume: bool,
+    /// Whether the last group ends in this block.
+    pub ends: bool,
+    /// Whether there are totals of earlier groups to add to.
     pub add: bool,
+    /// sx of the tile's tokens.
+    pub steps: &'a [f64],
+    /// The image's step times the scale of each row and group of the block, `[PANEL_ROWS][groups]`.
+    pub scales: &'a [f64],
 }
 
-/// One plane of a decoded integer panel.
+/// Which sums a fold is about.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// The first row.
+    pub row: usize,
+    /// The group, of those in the block.
+    pub group: usize,
+    pub groups: usize,
+    /// Whether nothing has been summed of this group.
+    pub start: bool,
+    /// Whether all of this group has been.
+    pub end: bool,
+}
+
+/// A decoded integer panel.
+///
+/// For each row and plane it has steps of 32 bits: four magnitudes as bytes, or two signed words. With
+/// bytes a further plane holds what x is xored with, by the weights' signs. That makes another integer of
+/// x; what is wrong with it is made good by where sums start.
 #[derive(Clone, Copy, Debug)]
 pub struct IntPanel<'a> {
-    /// For each row its planes, and in a panel of bytes its signs, side by side.
+    /// For each row its planes, and with bytes its signs, side by side.
     pub rows: &'a [IntRow],
-    /// Where accumulators start: `[PANEL_ROWS][planes]`.
+    /// Where sums start, with bytes: `[PANEL_ROWS][⌈steps/start_steps⌉][planes]`.
     pub starts: &'a [i32],
-    /// The plane to multiply by.
-    pub plane: usize,
-    /// Planes of the image.
-    pub planes: usize,
+    /// Steps that have a start in common: those of a group, or of a multiplier. A multiple of 8.
+    pub start_steps: usize,
+    /// Steps of a group.
+    pub group_steps: usize,
+}
+
+/// Where a panel is decoded to; the parts are those of [`IntPanel`].
+#[derive(Debug)]
+pub struct IntPanelMut<'a> {
+    /// See [`IntPanel::rows`].
+    pub rows: &'a mut [IntRow],
+    /// See [`IntPanel::starts`].
+    pub starts: &'a mut [i32],
+    /// See [`IntPanel::start_steps`].
+    pub start_steps: usize,
 }
 
 impl IntPanel<'_> {

@@ -1,30 +1,28 @@
 //! The panel shape of integer modes: lanes run along tokens.
 
 /// Stamps the two halves of the integer panel shape, from the primitives of the integer row kernel and
-/// `PANEL_WORDS`, `int_store`, `int_splat`, `int_load`, `mac`, `int_add_to`, `INT_LANES`,
-/// `FLUSH_STEPS`, `Panel*`.
+/// `int_store`, `int_start`, `int_splat`, `int_load`, `mac`, `int_scale`, `F`, `F_LANES`, `int_widen`, `f_*`,
+/// `INT_LANES`, `FLUSH_STEPS`.
 ///
-/// A panel holds, for each row and plane, steps of 32 bits: four magnitudes as bytes, or two signed
-/// words. With bytes a further plane holds the signs, 0xFF for a negative weight: x is xored with it,
-/// which makes −x−1 of x, and the row's sum of negative magnitudes, from which accumulators start,
-/// makes up for the −1.
+/// The tile computes `S[r][t] = Σ_k panel[r][k] · X[k][t]` for each group of columns and adds
+/// `(S · sx[t]) · scale[r]` to totals. A row's planes are summed side by side, so that they share loads
+/// and signs of x; limbs one after the other. i32 sums are widened to f64 at the latest after
+/// `FLUSH_STEPS` steps (with multipliers: after 64), and stay exact there.
 macro_rules! int_panel_kernel {
     ($($feature:tt)*) => {
         $(#[target_feature(enable = $feature)])*
         #[inline(never)]
-        fn int_panel_loop<const D: u8, const P: usize>(
-            w: &IntPortion<'_>,
-            panel: &mut [IntRow],
-            starts: &mut [i32],
-        ) {
+        fn int_panel_loop<const D: u8, const P: usize>(w: &IntPortion<'_>, panel: &mut IntPanelMut<'_>) {
             const { assert!(P <= IMAGE_PLANES) };
             let image = load_image::<D, P>(w.image);
             let full = ((w.stride - w.first) / LINE).min(w.lines());
-            let planes = IntPanel::pitch(P, PANEL_WORDS);
+            let planes = IntPanel::pitch(P, WORDS);
+            let eighths = w.cols.div_ceil(MULTIPLIED);
+            let start_eighths = panel.start_steps / 8;
+            let starts = eighths.div_ceil(start_eighths);
             for row in 0..w.rows() {
                 let (codes, signs) = (w.row_codes(row), w.row_signs(row));
-                let to = &mut panel[row * planes..][..planes];
-                let mut start = [int_zero(); P];
+                let to = &mut panel.rows[row * planes..][..planes];
                 for line in 0..w.lines() {
                     let at = line * LINE;
                     let mut padded = [0; LINE];
@@ -38,66 +36,183 @@ macro_rules! int_panel_kernel {
                         None => 0,
                         Some(rest) => partial_signs(&rest[..rest.len().min(8)]),
                     };
-                    let weights = int_decode::<D, P>(&image, codes, s);
-                    int_store(&weights, to, line, &mut start);
+                    int_store(&int_decode::<D, P>(&image, codes, s), to, line);
                 }
+                if WORDS {
+                    continue;
+                }
+                let eighth = |plane: usize| &to[plane].as_chunks::<8>().0[..eighths];
                 for p in 0..P {
-                    starts[row * P + p] = int_sum(start[p]) as i32;
+                    let parts = eighth(p).chunks(start_eighths).zip(eighth(P).chunks(start_eighths));
+                    for (i, (magnitudes, signs)) in parts.enumerate() {
+                        panel.starts[(row * starts + i) * P + p] = int_start(magnitudes, signs);
+                    }
                 }
             }
         }
 
-        /// Starts the sums with `weight · Σ_k panel[r][k] · x[k][t]`, or adds that to them, for one plane and one limb.
+        #[allow(clippy::needless_range_loop)]
         $(#[target_feature(enable = $feature)])*
         #[inline(never)]
-        fn int_tile_loop<const A: usize, const R: usize>(
+        fn int_tile_loop<const A: usize, const R: usize, const P: usize, const M: bool>(
             panel: &IntPanel<'_>,
             x: &IntTileInput<'_>,
-            sums: &mut IntTileSums<'_>,
+            to: &mut IntTileSums<'_>,
         ) {
             const { assert!(PANEL_ROWS.is_multiple_of(R)) };
-            let x_steps = x.x.as_chunks::<INT_LANES>().0.as_chunks::<A>().0;
-            let steps = x_steps.len().min(PANEL_STEPS);
-            let (plane, planes) = (panel.plane, panel.planes);
-            let pitch = IntPanel::pitch(planes, PANEL_WORDS);
-            let groups = sums.rows.div_ceil(R);
-            for group in 0..groups {
-                let mut rows: [&IntRow; R] = [&panel.rows[0]; R];
+            const MULTIPLIER_STEPS: usize = MULTIPLIED / 4;
+            // Eight multiplied sums of 32 · 255 · 127 · 255 are below 2³¹.
+            let flush = if M { 8 * MULTIPLIER_STEPS } else { FLUSH_STEPS };
+            let vectors = x.x.as_chunks::<INT_LANES>().0.as_chunks::<A>().0;
+            let groups = x.steps.div_ceil(panel.group_steps);
+            let starts = x.steps.div_ceil(panel.start_steps);
+            let pitch = IntPanel::pitch(P, WORDS);
+            for row in (0..to.rows).step_by(R) {
+                let mut rows: [[&IntRow; P]; R] = [[&panel.rows[0]; P]; R];
                 let mut signs: [&IntRow; R] = [&panel.rows[0]; R];
                 for r in 0..R {
-                    let row = (group * R + r) * pitch;
-                    rows[r] = &panel.rows[row + plane];
-                    signs[r] = &panel.rows[row + pitch - 1];
+                    let planes = &panel.rows[(row + r) * pitch..][..pitch];
+                    for p in 0..P {
+                        rows[r][p] = &planes[p];
+                    }
+                    signs[r] = &planes[pitch - 1];
                 }
-                for from in (0..steps).step_by(FLUSH_STEPS) {
-                    let mut acc = [[int_zero(); A]; R];
-                    if !PANEL_WORDS && from == 0 {
-                        for r in 0..R {
-                            acc[r] = [int_splat(panel.starts[(group * R + r) * planes + plane] as u32); A];
-                        }
-                    }
-                    for step in from..steps.min(from + FLUSH_STEPS) {
-                        let mut tokens = [int_zero(); A];
-                        for a in 0..A {
-                            tokens[a] = int_load(&x_steps[step][a]);
-                        }
-                        for r in 0..R {
-                            let weight = int_splat(rows[r][step]);
-                            let sign = if PANEL_WORDS { weight } else { int_splat(signs[r][step]) };
-                            for a in 0..A {
-                                acc[r][a] = mac(acc[r][a], weight, sign, tokens[a]);
-                            }
-                        }
-                    }
+                let started = |step: usize| {
+                    let mut sums = [[[int_zero(); P]; A]; R];
                     for r in 0..R {
-                        let to = &mut sums.values[(group * R + r) * sums.stride..][..A * INT_LANES];
-                        for (a, to) in to.as_chunks_mut::<INT_LANES>().0.iter_mut().enumerate() {
-                            let weight = x.weight << (8 * plane);
-                            if !sums.add && from == 0 {
-                                *to = [0; INT_LANES];
+                        for p in 0..P {
+                            let at = ((row + r) * starts + step / panel.start_steps) * P + p;
+                            for a in 0..A {
+                                sums[r][a][p] = int_splat(panel.starts[at] as u32);
                             }
-                            int_add_to(acc[r][a], weight, to);
                         }
+                    }
+                    sums
+                };
+                for group in 0..groups {
+                    let from = group * panel.group_steps;
+                    let end = x.steps.min(from + panel.group_steps);
+                    let resume = group == 0 && to.resume;
+                    let ends = group + 1 < groups || to.ends;
+                    let last_limb = x.limbs.weights.len() - 1;
+                    for first in (from..end).step_by(flush) {
+                        let piece = first..end.min(first + flush);
+                        for (limb, weight) in x.limbs.weights.iter().enumerate() {
+                            let limb_x = &vectors[limb * x.steps..][..x.steps];
+                            let sums = if M {
+                                let mut sums = [[[int_zero(); P]; A]; R];
+                                for step in piece.clone().step_by(MULTIPLIER_STEPS) {
+                                    let part = step..piece.end.min(step + MULTIPLIER_STEPS);
+                                    let parts =
+                                        int_steps(&rows, &signs, limb_x, part, started(step));
+                                    let multipliers = &vectors[x.steps + step / MULTIPLIER_STEPS];
+                                    for a in 0..A {
+                                        let multiplier = int_load(&multipliers[a]);
+                                        for r in 0..R {
+                                            for p in 0..P {
+                                                sums[r][a][p] = int_scale(
+                                                    sums[r][a][p],
+                                                    parts[r][a][p],
+                                                    multiplier,
+                                                );
+                                            }
+                                        }
+                                    }
+                                }
+                                sums
+                            } else {
+                                let start = if !WORDS && first == from {
+                                    started(from)
+                                } else {
+                                    [[[int_zero(); P]; A]; R]
+                                };
+                                int_steps(&rows, &signs, limb_x, piece.clone(), start)
+                            };
+                            let place = Place {
+                                row,
+                                group,
+                                groups,
+                                start: first == from && limb == 0 && !resume,
+                                end: piece.end == end && limb == last_limb && ends,
+                            };
+                            fold(&sums, *weight, place, to);
+                        }
+                    }
+                }
+            }
+        }
+
+        /// Multiplies some steps of a few rows and vectors of tokens, and adds the products to sums.
+        $(#[target_feature(enable = $feature)])*
+        #[inline]
+        fn int_steps<const A: usize, const R: usize, const P: usize>(
+            rows: &[[&IntRow; P]; R],
+            signs: &[&IntRow; R],
+            x: &[[[u32; INT_LANES]; A]],
+            steps: std::ops::Range<usize>,
+            mut sums: [[[I; P]; A]; R],
+        ) -> [[[I; P]; A]; R] {
+            for step in steps {
+                let mut tokens = [int_zero(); A];
+                for a in 0..A {
+                    tokens[a] = int_load(&x[step][a]);
+                }
+                for r in 0..R {
+                    let mut weights = [int_zero(); P];
+                    for p in 0..P {
+                        weights[p] = int_splat(rows[r][p][step]);
+                    }
+                    let sign = if WORDS { weights[0] } else { int_splat(signs[r][step]) };
+                    for a in 0..A {
+                        mac(&mut sums[r][a], &weights, sign, tokens[a]);
+                    }
+                }
+            }
+            sums
+        }
+
+        /// Adds i32 sums of all planes to the sum of their group, and a group's sum to the totals.
+        $(#[target_feature(enable = $feature)])*
+        #[inline]
+        fn fold<const A: usize, const R: usize, const P: usize>(
+            sums: &[[[I; P]; A]; R],
+            weight: i64,
+            place: Place,
+            to: &mut IntTileSums<'_>,
+        ) {
+            let row_tokens = to.steps.as_chunks::<F_LANES>().0.as_chunks::<2>().0;
+            for r in 0..R {
+                let row = place.row + r;
+                let scale = f_splat(to.scales[row * place.groups + place.group]);
+                let in_row = row * to.stride..row * to.stride + A * INT_LANES;
+                let group = to.sums[in_row.clone()].as_chunks_mut::<F_LANES>().0;
+                let totals = to.totals[in_row].as_chunks_mut::<F_LANES>().0;
+                for a in 0..A {
+                    let mut sum = int_widen(sums[r][a][0]);
+                    for p in 1..P {
+                        let plane = int_widen(sums[r][a][p]);
+                        let by = f_splat((1 << (8 * p)) as f64);
+                        sum = [f_add(f_mul(plane[0], by), sum[0]), f_add(f_mul(plane[1], by), sum[1])];
+                    }
+                    if weight != 1 {
+                        let by = f_splat(weight as f64);
+                        sum = [f_mul(sum[0], by), f_mul(sum[1], by)];
+                    }
+                    for half in 0..2 {
+                        let mut sum = sum[half];
+                        let (group, total) = (&mut group[2 * a + half], &mut totals[2 * a + half]);
+                        if !place.start {
+                            sum = f_add(f_load(group), sum);
+                        }
+                        if !place.end {
+                            f_store(sum, group);
+                            continue;
+                        }
+                        let mut term = f_mul(f_mul(sum, f_load(&row_tokens[a][half])), scale);
+                        if to.add || place.group > 0 {
+                            term = f_add(f_load(total), term);
+                        }
+                        f_store(term, total);
                     }
                 }
             }

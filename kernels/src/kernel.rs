@@ -4,7 +4,8 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::int::{
-    IntPanel, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums, Limbs, PANEL_STEPS,
+    Digits, Form, IntPanel, IntPanelMut, IntPortion, IntRowInput, IntTileInput, IntTileSums, Limbs,
+    PANEL_STEPS,
 };
 use crate::portion::{LINE, Order, PANEL_ROWS, PanelRow, Portion, RowInput, TileInput, TileSums};
 
@@ -31,54 +32,65 @@ pub(crate) struct IntEntry {
     pub available: fn() -> bool,
     /// Whether this CPU has the i-th feature.
     pub detected: fn(usize) -> bool,
-    /// Whether the row shape takes activations as words.
+    /// Whether weights and activations are words rather than bytes.
     pub words: bool,
-    /// Whether the panel shape does.
-    pub panel_words: bool,
     /// i32 lanes of a vector.
     pub lanes: usize,
     /// The most vectors of tokens in a tile.
     pub vectors: usize,
     pub row: unsafe fn(&IntPortion<'_>, &IntRowInput<'_>, &mut [i64], usize),
-    pub panel: unsafe fn(&IntPortion<'_>, &mut [IntRow], &mut [i32]),
-    pub tile: unsafe fn(&IntPanel<'_>, &IntTileInput<'_>, &mut IntTileSums<'_>),
+    pub panel: unsafe fn(&IntPortion<'_>, &mut IntPanelMut<'_>),
+    pub tile: unsafe fn(&IntPanel<'_>, usize, &IntTileInput<'_>, &mut IntTileSums<'_>),
 }
 
 /// A line of the kernel table: a name, and what runs under it in F32 and in integer modes.
 pub(crate) struct Pair {
     pub name: &'static str,
     pub float: &'static Entry,
-    pub int: &'static IntEntry,
+    /// One that takes bytes, one that takes words, or both.
+    pub int: &'static [&'static IntEntry],
 }
 
 /// Every kernel of this build, best first, scalar last.
 static KERNELS: &[Pair] = &[
     #[cfg(target_arch = "x86_64")]
-    Pair { name: "avx512vbmi", float: &crate::x86::vbmi::ENTRY, int: &crate::x86::vnni::INT_ENTRY },
+    Pair {
+        name: "avx512vbmi",
+        float: &crate::x86::vbmi::ENTRY,
+        int: &[&crate::x86::vnni::INT_ENTRY],
+    },
     #[cfg(target_arch = "x86_64")]
-    Pair { name: "avx512", float: &crate::x86::avx512::ENTRY, int: &crate::x86::madd::INT_ENTRY },
+    Pair {
+        name: "avx512",
+        float: &crate::x86::avx512::ENTRY,
+        int: &[&crate::x86::madd::INT_ENTRY],
+    },
     #[cfg(target_arch = "x86_64")]
-    Pair { name: "avx2", float: &crate::x86::avx2::ENTRY, int: &crate::x86::madd::INT_ENTRY },
+    Pair { name: "avx2", float: &crate::x86::avx2::ENTRY, int: &[&crate::x86::madd::INT_ENTRY] },
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
     Pair {
         name: "neon",
         float: &crate::aarch64::neon::ENTRY,
-        int: &crate::aarch64::mlal::INT_ENTRY,
+        int: &[&crate::aarch64::mlal::INT_ENTRY],
     },
-    Pair { name: "portable", float: &crate::portable::ENTRY, int: &crate::scalar::int::INT_ENTRY },
-    Pair { name: "scalar", float: &crate::scalar::ENTRY, int: &crate::scalar::int::INT_ENTRY },
+    Pair {
+        name: "portable",
+        float: &crate::portable::ENTRY,
+        int: &[&crate::scalar::int::INT_ENTRY],
+    },
+    Pair { name: "scalar", float: &crate::scalar::ENTRY, int: &[&crate::scalar::int::INT_ENTRY] },
     // After the scalar kernel, which runs everywhere: so these are never the best.
     #[cfg(all(target_arch = "x86_64", feature = "gather"))]
     Pair {
         name: "avx512-gather",
         float: &crate::x86::avx512_gather::ENTRY,
-        int: &crate::scalar::int::INT_ENTRY,
+        int: &[&crate::scalar::int::INT_ENTRY],
     },
     #[cfg(all(target_arch = "x86_64", feature = "gather"))]
     Pair {
         name: "avx2-gather",
         float: &crate::x86::avx2_gather::ENTRY,
-        int: &crate::scalar::int::INT_ENTRY,
+        int: &[&crate::scalar::int::INT_ENTRY],
     },
 ];
 
@@ -116,8 +128,15 @@ impl KernelInfo {
     fn detected(self) -> impl Iterator<Item = (&'static str, bool)> {
         let Pair { float, int, .. } = self.0;
         let of_float = float.features.iter().enumerate().map(|(i, f)| (*f, (float.detected)(i)));
-        let of_int = int.features.iter().enumerate().map(|(i, f)| (*f, (int.detected)(i)));
-        of_float.chain(of_int.filter(|(name, _)| !float.features.contains(name)))
+        let of_int = int
+            .iter()
+            .flat_map(|int| int.features.iter().enumerate().map(|(i, f)| (*f, (int.detected)(i))));
+        let mut known = Vec::new();
+        of_float.chain(of_int).filter(move |(name, _)| {
+            let new = !known.contains(name);
+            known.push(*name);
+            new
+        })
     }
 
     /// How the kernel decodes this table in F32 mode, as [`Kernel::decoder`] says for one that can run.
@@ -128,7 +147,8 @@ impl KernelInfo {
     /// The kernel itself, if this CPU can run it.
     pub fn kernel(self) -> Option<Kernel> {
         let Pair { float, int, .. } = self.0;
-        ((float.available)() && (int.available)()).then_some(Kernel(self.0))
+        let available = (float.available)() && int.iter().all(|int| (int.available)());
+        available.then_some(Kernel(self.0))
     }
 }
 
@@ -215,71 +235,92 @@ impl Kernel {
 
 /// Integer modes.
 impl Kernel {
-    /// How the row shape takes activations of that many base-255 digits.
-    pub fn row_limbs(self, digits: usize) -> Limbs {
-        limbs(self.0.int.words, digits)
+    /// How the row shape takes activations, for an image of that many planes.
+    pub fn row_limbs(self, digits: Digits, _planes: usize, _tokens: usize) -> Limbs {
+        let form = if self.entry(false).is_some() { Form::Bytes } else { Form::Words };
+        Limbs::new(form, digits)
     }
 
     /// How the panel shape takes them.
-    pub fn panel_limbs(self, digits: usize) -> Limbs {
-        limbs(self.0.int.panel_words, digits)
+    pub fn panel_limbs(self, digits: Digits, planes: usize) -> Limbs {
+        let form = match (self.entry(false), self.entry(true)) {
+            (None, _) => Form::Words,
+            (Some(_), _) if digits.multiplied => Form::Multiplied,
+            // One product of words is as much as two of bytes, and needs no sign; but sums of words
+            // are widened more often, and planes cannot share the sign that words don't need.
+            (Some(_), Some(_)) if digits.count == 2 && planes == 1 => Form::Words,
+            _ => Form::Bytes,
+        };
+        Limbs::new(form, digits)
+    }
+
+    /// The entry for words, or for bytes.
+    fn entry(self, words: bool) -> Option<&'static IntEntry> {
+        self.0.int.iter().copied().find(|entry| entry.words == words)
+    }
+
+    fn entry_of(self, limbs: Limbs) -> &'static IntEntry {
+        self.entry(limbs.words()).expect("limbs of another kernel")
     }
 
     /// i32 lanes: tiles are multiples of it wide.
-    pub fn int_lanes(self) -> usize {
-        self.0.int.lanes
+    pub fn int_lanes(self, limbs: Limbs) -> usize {
+        self.entry_of(limbs).lanes
     }
 
     /// The widest tile of the panel shape, in tokens.
-    pub fn int_tile_width(self) -> usize {
-        self.0.int.lanes * self.0.int.vectors
+    pub fn int_tile_width(self, limbs: Limbs) -> usize {
+        let entry = self.entry_of(limbs);
+        entry.lanes * entry.vectors
     }
 
     /// The row shape: `out[(g·tokens + t)·stride + r] = Σ_k X[t,k] · ±L[code]`, exactly, for each group g
     /// of `group_lines` lines.
     ///
     /// # Panics
-    /// If the buffers don't have the lengths that their types document.
+    /// If the buffers don't have the lengths that their types document, or the kernel does not take
+    /// such limbs.
     pub fn int_row(self, w: &IntPortion<'_>, x: &IntRowInput<'_>, out: &mut [i64], stride: usize) {
         assert!(matches!(x.tokens, 1 | 2 | 4 | 8) && w.cols > 0 && w.first.is_multiple_of(8));
-        assert!(
-            w.group_lines > 0 && w.first + w.cols <= w.stride && x.limbs.words == self.0.int.words
-        );
+        assert!(w.group_lines > 0 && w.first + w.cols <= w.stride);
+        assert!(x.limbs.form != Form::Multiplied, "the row shape has no multipliers");
         let limbs = x.limbs.weights.len() * x.limbs.size();
         assert_eq!(x.x.len(), w.lines() * x.tokens * limbs * LINE, "packed activations");
         // SAFETY: a `Kernel` is made in `KernelInfo::kernel` only, after its features were detected.
-        unsafe { (self.0.int.row)(w, x, out, stride) }
+        unsafe { (self.entry_of(x.limbs).row)(w, x, out, stride) }
     }
 
-    /// Decodes a portion into a panel of [`IntPanel::pitch`] rows a row; `starts` gets
-    /// `[rows][planes]`. The portion must have no more columns than the panel has room for.
+    /// Decodes a portion into a panel of [`IntPanel::pitch`] rows a row. The portion must have no more
+    /// columns than the panel has room for.
     ///
     /// # Panics
     /// If a buffer is too short.
-    pub fn int_panel(self, w: &IntPortion<'_>, panel: &mut [IntRow], starts: &mut [i32]) {
-        let step = self.panel_limbs(1).step();
-        assert!(w.lines() * LINE <= PANEL_STEPS * step && w.first.is_multiple_of(8));
+    pub fn int_panel(self, w: &IntPortion<'_>, limbs: Limbs, panel: &mut IntPanelMut<'_>) {
+        assert!(w.lines() * LINE <= PANEL_STEPS * limbs.step() && w.first.is_multiple_of(8));
         assert!(w.first + w.cols <= w.stride);
+        assert!(panel.start_steps > 0 && panel.start_steps.is_multiple_of(8));
         // SAFETY: as in `int_row`.
-        unsafe { (self.0.int.panel)(w, panel, starts) }
+        unsafe { (self.entry_of(limbs).panel)(w, panel) }
     }
 
-    /// Multiplies one plane of a panel by one limb of a tile:
-    /// `sums[r][t] += weight · 256^plane · Σ_k panel[r][k] · x[k][t]`.
+    /// Multiplies a panel of an image with that many planes by a tile; see [`IntTileSums`].
     ///
     /// # Panics
     /// If the width is none of the kernel's, or a buffer is too short.
-    pub fn int_tile(self, panel: &IntPanel<'_>, x: &IntTileInput<'_>, sums: &mut IntTileSums<'_>) {
-        let lanes = self.0.int.lanes;
-        assert!(x.width > 0 && x.width.is_multiple_of(lanes) && x.width <= self.int_tile_width());
-        assert!(sums.rows <= PANEL_ROWS && sums.stride >= x.width);
+    pub fn int_tile(
+        self,
+        panel: &IntPanel<'_>,
+        planes: usize,
+        x: &IntTileInput<'_>,
+        to: &mut IntTileSums<'_>,
+    ) {
+        let lanes = self.int_lanes(x.limbs);
+        assert!(x.width.is_multiple_of(lanes) && x.width <= self.int_tile_width(x.limbs));
+        assert!(x.width > 0 && x.steps > 0 && x.steps <= PANEL_STEPS && panel.group_steps > 0);
+        assert!(to.rows <= PANEL_ROWS && to.stride >= x.width && to.steps.len() >= x.width);
         // SAFETY: as in `int_row`.
-        unsafe { (self.0.int.tile)(panel, x, sums) }
+        unsafe { (self.entry_of(x.limbs).tile)(panel, planes, x, to) }
     }
-}
-
-fn limbs(words: bool, digits: usize) -> Limbs {
-    if words { Limbs::words(digits) } else { Limbs::bytes(digits) }
 }
 
 impl fmt::Debug for Kernel {

@@ -32,8 +32,8 @@ mod x86;
 
 pub use image::{EntrySign, IMAGE_PLANES, Image, Magnitudes};
 pub use int::{
-    IntPanel, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums, Limbs, PANEL_STEPS,
-    round_half_even,
+    Digits, Form, IntPanel, IntPanelMut, IntPortion, IntRow, IntRowInput, IntTileInput,
+    IntTileSums, Limbs, MULTIPLIED, PANEL_STEPS, round_half_even,
 };
 pub use kernel::{Kernel, KernelInfo};
 pub use mat::Columns;

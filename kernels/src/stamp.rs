@@ -117,18 +117,28 @@ macro_rules! int_stamp {
         }
 
         $(#[target_feature(enable = $feature)])*
-        fn int_panel(w: &IntPortion<'_>, panel: &mut [IntRow], starts: &mut [i32]) {
+        fn int_panel(w: &IntPortion<'_>, panel: &mut IntPanelMut<'_>) {
             match (int_decoder(w.image), w.image.count) {
-                $(($decoder, $planes) => int_panel_loop::<{ $decoder }, $planes>(w, panel, starts),)*
+                $(($decoder, $planes) => int_panel_loop::<{ $decoder }, $planes>(w, panel),)*
                 other => unreachable!("decoder {other:?}"),
             }
         }
 
         $(#[target_feature(enable = $feature)])*
-        fn int_tile(panel: &IntPanel<'_>, x: &IntTileInput<'_>, sums: &mut IntTileSums<'_>) {
-            match x.width / INT_LANES {
-                $($width => int_tile_loop::<$width, $height>(panel, x, sums),)*
-                other => unreachable!("{other} vectors of tokens"),
+        fn int_tile(panel: &IntPanel<'_>, planes: usize, x: &IntTileInput<'_>, to: &mut IntTileSums<'_>) {
+            // Sums of several planes, or multiplied ones, share the registers.
+            match (x.width / INT_LANES, planes, x.limbs.form == Form::Multiplied) {
+                $(
+                    ($width, 1, false) => int_tile_loop::<$width, $height, 1, false>(panel, x, to),
+                    ($width, 2, false) => int_tile_loop::<$width, { $height / 2 }, 2, false>(panel, x, to),
+                    ($width, 1, true) if !WORDS => {
+                        int_tile_loop::<$width, { $height / 2 }, 1, true>(panel, x, to)
+                    }
+                    ($width, 2, true) if !WORDS => {
+                        int_tile_loop::<$width, { ($height + 2) / 4 }, 2, true>(panel, x, to)
+                    }
+                )*
+                other => unreachable!("tile {other:?}"),
             }
         }
 
@@ -140,7 +150,6 @@ macro_rules! int_stamp {
                 detected[feature]
             },
             words: WORDS,
-            panel_words: PANEL_WORDS,
             lanes: INT_LANES,
             vectors: [$($width),*].len(),
             row: int_row,

@@ -51,3 +51,13 @@ impl Words {
         words
     }
 }
+
+/// What panels of bytes have and those of words don't: starts.
+pub(crate) fn int_start(_: &[[u32; 8]], _: &[[u32; 8]]) -> i32 {
+    unreachable!("a panel of words")
+}
+
+/// And multipliers apart from activations.
+pub(crate) fn int_scale<I>(_: I, _: I, _: I) -> I {
+    unreachable!("a panel of words")
+}

@@ -3,7 +3,7 @@
 mod float;
 mod integer;
 
-use lutmul_kernels::{Kernel, LINE, Order};
+use lutmul_kernels::{Form, Kernel, LINE, Limbs, Order};
 
 use crate::aligned::Aligned;
 use crate::driver::Shape;
@@ -14,7 +14,7 @@ use crate::options::{Mode, Options};
 use crate::quantize::TokenScale;
 use crate::weights::Weights;
 
-pub(crate) use integer::IntLayout;
+pub(crate) use integer::{PanelLayout, RowLayout};
 
 /// Activations in the form in which a kernel reads them.
 ///
@@ -54,6 +54,9 @@ pub struct Activations {
     layout: Option<Layout>,
 }
 
+/// The limbs of floats.
+const NO_LIMBS: Limbs = Limbs { form: Form::Bytes, weights: &[] };
+
 /// What the packed activations are, and for whom.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Layout {
@@ -63,6 +66,8 @@ pub(crate) struct Layout {
     pub shape: Shape,
     pub order: &'static Order,
     pub mode: Mode,
+    /// In integer modes, what x is cut into.
+    pub limbs: Limbs,
     /// In integer modes, columns that share their scales: sums start anew behind them.
     pub group: usize,
 }
@@ -72,11 +77,11 @@ impl Layout {
         let kernel = options.kernel;
         let order = kernel.order(&w.portion(0..0));
         let mode = options.mode;
-        let (shape, group) = match mode {
-            Mode::F32 => (Shape::of(w, m), w.k()),
-            _ => (Shape::of_tokens(m), w.group()),
+        let ((shape, limbs), group) = match mode {
+            Mode::F32 => ((Shape::of(w, m), NO_LIMBS), w.k()),
+            _ => (integer::shape(w, m, kernel, mode), w.group()),
         };
-        Self { m, k: w.k(), kernel, shape, order, mode, group }
+        Self { m, k: w.k(), kernel, shape, order, mode, limbs, group }
     }
 
     /// Columns with their padding.
@@ -87,9 +92,10 @@ impl Layout {
     /// Tokens with their padding.
     pub fn tokens(&self) -> usize {
         match self.shape {
+            Shape::Row if self.m > Shape::ROW_TOKENS => self.m.next_multiple_of(Shape::ROW_TOKENS),
             Shape::Row => self.m.next_power_of_two(),
             Shape::Panel if self.mode.is_integer() => {
-                self.m.next_multiple_of(self.kernel.int_lanes())
+                self.m.next_multiple_of(self.kernel.int_lanes(self.limbs))
             }
             Shape::Panel => self.m.next_multiple_of(self.kernel.lanes()),
         }

@@ -1,11 +1,11 @@
-//! The row shape of integer modes: chunks of rows, all tokens at once.
+//! The row shape of integer modes: chunks of rows, up to eight tokens at once.
 
 use std::ops::Range;
 
 use lutmul_kernels::{Columns, IntRowInput};
 
 use super::{Job, Scratch, row, scale};
-use crate::activations::IntLayout;
+use crate::activations::RowLayout;
 use crate::element::Element;
 
 const CHUNK: usize = row::CHUNK;
@@ -17,42 +17,49 @@ impl Job<'_> {
         y: &mut Columns<'_, Y>,
         scratch: &mut Scratch,
     ) {
-        let layout = IntLayout::new(&self.layout);
-        let (groups, tokens) = (layout.groups(), self.layout.tokens());
-        let step = layout.row_groups();
+        let layout = RowLayout::new(&self.layout);
+        let (groups, tokens) = (layout.groups(), layout.tokens);
+        let step = layout.groups_at_once();
         let (sums, totals) = scratch.int_buffers(CHUNK * tokens * step, CHUNK * tokens);
         for first in rows.clone().step_by(CHUNK) {
             let chunk = first..rows.end.min(first + CHUNK);
-            for from in (0..groups).step_by(step) {
-                let call = from..from + step;
-                let x = layout.row_x(self.x, call.clone());
-                let x = IntRowInput { x, tokens, limbs: layout.limbs };
-                let columns = layout.columns(from).start..layout.columns(call.end - 1).end;
-                let portion = self.w.int_portion(chunk.clone(), columns);
-                self.layout.kernel.int_row(&portion, &x, sums, CHUNK);
-                for (group, sums) in call.zip(sums.chunks_exact(CHUNK * tokens)) {
-                    let mut scales = [0.0; CHUNK];
-                    let scales = &mut scales[..chunk.len()];
-                    self.scales(chunk.clone(), group, scales);
-                    let pairs = sums.chunks_exact(CHUNK).zip(totals.chunks_exact_mut(CHUNK));
-                    for ((sums, totals), token) in pairs.zip(self.tokens) {
-                        scale::rows(sums, token.step, scales, totals, group > 0);
+            for (block, token) in (0..self.layout.m).step_by(tokens).enumerate() {
+                for from in (0..groups).step_by(step) {
+                    let call = from..from + step;
+                    let x = layout.x(self.x, block, call.clone());
+                    let x = IntRowInput { x, tokens, limbs: layout.limbs };
+                    let columns = layout.columns(from).start..layout.columns(call.end - 1).end;
+                    let portion = self.w.int_portion(chunk.clone(), columns);
+                    self.layout.kernel.int_row(&portion, &x, sums, CHUNK);
+                    for (group, sums) in call.zip(sums.chunks_exact(CHUNK * tokens)) {
+                        let mut scales = [0.0; CHUNK];
+                        let scales = &mut scales[..chunk.len()];
+                        self.scales(chunk.clone(), group, scales);
+                        let pairs = sums.chunks_exact(CHUNK).zip(totals.chunks_exact_mut(CHUNK));
+                        for ((sums, totals), token) in pairs.zip(&self.tokens[token..]) {
+                            scale::rows(sums, token.step, scales, totals, group > 0);
+                        }
                     }
                 }
-            }
-            for (token, totals) in totals.chunks_exact(CHUNK).enumerate().take(self.layout.m) {
-                let totals = &totals[..chunk.len()];
-                let totals = Some(totals).filter(|_| !self.tokens[token].step.is_nan());
-                self.epilogue.store_exact(totals, chunk.clone(), y, token, first - rows.start);
+                let tokens = token..self.layout.m;
+                for (token, totals) in tokens.zip(totals.chunks_exact(CHUNK)) {
+                    let totals = &totals[..chunk.len()];
+                    let totals = Some(totals).filter(|_| !self.tokens[token].step.is_nan());
+                    self.epilogue.store_exact(totals, chunk.clone(), y, token, first - rows.start);
+                }
             }
         }
     }
 
     /// `sl · f64(scale)` of some rows and a group of columns.
-    pub(super) fn scales(&self, rows: Range<usize>, group: usize, to: &mut [f64]) {
-        let step = self.w.lut().image().step;
+    fn scales(&self, rows: Range<usize>, group: usize, to: &mut [f64]) {
         for (row, to) in rows.zip(to) {
-            *to = step * f64::from(self.w.scales().row(row)[group]);
+            *to = self.step_of(row, group);
         }
+    }
+
+    /// `sl · f64(scale)` of a row and a group of columns.
+    pub(super) fn step_of(&self, row: usize, group: usize) -> f64 {
+        self.w.lut().image().step * f64::from(self.w.scales().row(row)[group])
     }
 }

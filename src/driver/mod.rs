@@ -42,13 +42,9 @@ impl Shape {
         // Groups that end within sixteen codes can be applied to decoded weights only.
         match w.groups() {
             GroupIndex::Odd => Self::Panel,
-            _ => Self::of_tokens(m),
+            _ if m <= Self::ROW_TOKENS => Self::Row,
+            _ => Self::Panel,
         }
-    }
-
-    /// The shape of a product of `m` tokens in integer modes.
-    pub(crate) fn of_tokens(m: usize) -> Self {
-        if m <= Self::ROW_TOKENS { Self::Row } else { Self::Panel }
     }
 }
 

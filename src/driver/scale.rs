@@ -13,16 +13,3 @@ pub(super) fn rows(sums: &[i64], sx: f64, scales: &[f64], totals: &mut [f64], ad
         },
     );
 }
-
-/// The terms of one row and some tokens: `sx` are the tokens'. Starts `totals`, or adds to them.
-pub(super) fn tokens(sums: &[i64], sx: &[f64], scale: f64, totals: &mut [f64], add: bool) {
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for ((sum, sx), total) in sums.iter().zip(sx).zip(totals) {
-                let term = *sum as f64 * sx * scale;
-                *total = if add { *total + term } else { term };
-            }
-        },
-    );
-}

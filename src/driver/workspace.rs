@@ -2,12 +2,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use lutmul_kernels::{IntPanel, IntRow, Limbs, PANEL_COLS, PANEL_ROWS, PANEL_STEPS, PanelRow};
-
-const INT_ROW: usize = PANEL_STEPS + 16;
+use lutmul_kernels::{IntPanel, IntRow, PANEL_COLS, PANEL_ROWS, PANEL_STEPS, PanelRow};
 
 use crate::activations::Activations;
 use crate::aligned::Aligned;
+
+const INT_ROW: usize = PANEL_STEPS + 16;
 
 /// What one thread needs: up to 200 KiB in the panel shape (a decoded panel of 48 × 512 weights, and
 /// the sums of 48 rows × 512 tokens), 2 KiB in the row shape. In integer modes up to 500 KiB, and
@@ -46,19 +46,34 @@ impl Scratch {
         (bytemuck::cast_slice_mut(sums), bytemuck::cast_slice_mut(totals))
     }
 
-    /// The same, and room for a panel of an image with that many planes.
-    pub(super) fn int_panel_buffers(
-        &mut self,
-        sums: usize,
-        planes: usize,
-        limbs: Limbs,
-    ) -> (&mut [i64], &mut [f64], &mut [IntRow]) {
-        let rows = PANEL_ROWS * IntPanel::pitch(planes, limbs.words);
-        let (exact, scaled) = self.sums.take(4 * sums).split_at_mut(2 * sums);
-        let panel: &mut [u32] = bytemuck::cast_slice_mut(self.panel.take(rows * INT_ROW));
+    /// Room for the sums of a panel, and for one of an image with that many planes.
+    pub(super) fn int_panel_buffers(&mut self, sums: usize, planes: usize) -> IntPanelBuffers<'_> {
+        // The most groups of columns in a panel, and starts: one for 32 codes.
+        const GROUPS: usize = PANEL_ROWS * PANEL_STEPS / 8;
+        let rows = PANEL_ROWS * IntPanel::pitch(planes, false);
+        let all: &mut [f64] = bytemuck::cast_slice_mut(self.sums.take(2 * (2 * sums + GROUPS)));
+        let (sums, rest) = all.split_at_mut(sums);
+        let (totals, scales) = rest.split_at_mut(sums.len());
+        let panel: &mut [u32] =
+            bytemuck::cast_slice_mut(self.panel.take(rows * INT_ROW + planes * GROUPS));
+        let (panel, starts) = panel.split_at_mut(rows * INT_ROW);
         let panel = panel.as_chunks_mut::<INT_ROW>().0;
-        (bytemuck::cast_slice_mut(exact), bytemuck::cast_slice_mut(scaled), panel)
+        IntPanelBuffers { sums, totals, scales, panel, starts: bytemuck::cast_slice_mut(starts) }
     }
+}
+
+/// What the panel shape of integer modes needs.
+pub(super) struct IntPanelBuffers<'a> {
+    /// Sums of groups of columns that go on in another block of k.
+    pub sums: &'a mut [f64],
+    /// Scaled sums.
+    pub totals: &'a mut [f64],
+    /// Scales of a panel's rows and groups.
+    pub scales: &'a mut [f64],
+    /// The decoded panel.
+    pub panel: &'a mut [IntRow],
+    /// Where its sums start.
+    pub starts: &'a mut [i32],
 }
 
 /// A [`Scratch`] for every thread that may work on a product.

@@ -10,17 +10,18 @@
 
 use std::arch::aarch64::*;
 
+use super::f64x2::*;
 use super::{AHEAD, prefetch};
 use crate::image::{IMAGE_PLANES, Image};
 use crate::int::{
-    IntPanel, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums, PANEL_STEPS,
+    Form, IntPanel, IntPanelMut, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums,
+    MULTIPLIED, Place,
 };
 use crate::portion::{LINE, PANEL_ROWS};
 use crate::row::partial_signs;
-use crate::words::{BELOW_ONE, LOOKUP, SIGNED, Words, int_decoder};
+use crate::words::{BELOW_ONE, LOOKUP, SIGNED, Words, int_decoder, int_scale, int_start};
 
 const WORDS: bool = true;
-const PANEL_WORDS: bool = true;
 const INT_LANES: usize = 4;
 const FLUSH: usize = 16;
 const FLUSH_STEPS: usize = 128;
@@ -110,12 +111,7 @@ fn dot<const P: usize>(weights: &IntLine<P>, x: &[Limb; LINE], sums: &mut [I; P]
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn int_store<const P: usize>(
-    weights: &IntLine<P>,
-    to: &mut [IntRow],
-    line: usize,
-    _start: &mut [I; P],
-) {
+fn int_store<const P: usize>(weights: &IntLine<P>, to: &mut [IntRow], line: usize) {
     for p in 0..P {
         let steps: &mut [u32; LINE / 2] = &mut to[p].as_chunks_mut().0[line];
         *steps = bytemuck::cast(weights[p]);
@@ -136,20 +132,12 @@ fn int_load(steps: &[u32; INT_LANES]) -> I {
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn mac(sums: I, weight: I, _sign: I, x: I) -> I {
-    let (weight, x) = (vreinterpretq_s16_s32(weight), vreinterpretq_s16_s32(x));
-    let low = vmull_s16(vget_low_s16(weight), vget_low_s16(x));
-    vaddq_s32(sums, vpaddq_s32(low, vmull_high_s16(weight, x)))
-}
-
-#[target_feature(enable = "neon")]
-#[inline]
-fn int_add_to(sums: I, weight: i64, to: &mut [i64; INT_LANES]) {
-    let weight = vdup_n_s32(weight as i32);
-    let halves = [vget_low_s32(sums), vget_high_s32(sums)];
-    for (half, to) in halves.into_iter().zip(to.as_chunks_mut::<2>().0) {
-        // Weights are below 2³¹, so the widening product is the product.
-        *to = bytemuck::cast(vmlal_s32(bytemuck::cast(*to), half, weight));
+fn mac<const P: usize>(sums: &mut [I; P], weights: &[I; P], _sign: I, x: I) {
+    let x = vreinterpretq_s16_s32(x);
+    for p in 0..P {
+        let weight = vreinterpretq_s16_s32(weights[p]);
+        let low = vmull_s16(vget_low_s16(weight), vget_low_s16(x));
+        sums[p] = vaddq_s32(sums[p], vpaddq_s32(low, vmull_high_s16(weight, x)));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Kernels for AArch64.
 
+mod f64x2;
 pub(crate) mod mlal;
 pub(crate) mod neon;
 

@@ -2,13 +2,14 @@
 
 use crate::image::{IMAGE_PLANES, Image};
 use crate::int::{
-    IntPanel, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums, PANEL_STEPS,
+    Form, IntPanel, IntPanelMut, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums,
+    MULTIPLIED, PANEL_STEPS, Place,
 };
 use crate::portion::{LINE, PANEL_ROWS};
 use crate::row::partial_signs;
+use crate::words::{int_scale, int_start};
 
 const WORDS: bool = true;
-const PANEL_WORDS: bool = true;
 const INT_LANES: usize = 4;
 /// Nothing to widen, so anything will do.
 const FLUSH: usize = 1 << 20;
@@ -17,6 +18,9 @@ const AHEAD: usize = 0;
 
 type Limb = i16;
 type I = [i64; INT_LANES];
+/// Two floats, as vectors of i32 have twice as many lanes as those of f64.
+type F = [f64; F_LANES];
+const F_LANES: usize = INT_LANES / 2;
 /// The planes of a line, the sign of each weight multiplied in.
 type IntLine<const P: usize> = [[i16; LINE]; P];
 type IntRegs<'a> = &'a Image;
@@ -68,12 +72,7 @@ fn dot<const P: usize>(weights: &IntLine<P>, x: &[Limb; LINE], sums: &mut [I; P]
     }
 }
 
-fn int_store<const P: usize>(
-    weights: &IntLine<P>,
-    to: &mut [IntRow],
-    line: usize,
-    _start: &mut [I; P],
-) {
+fn int_store<const P: usize>(weights: &IntLine<P>, to: &mut [IntRow], line: usize) {
     for (plane, to) in weights.iter().zip(to) {
         let steps = to.as_chunks_mut::<{ LINE / 2 }>().0;
         for (step, pair) in steps[line].iter_mut().zip(plane.as_chunks::<2>().0) {
@@ -90,19 +89,39 @@ fn int_load(steps: &[u32; INT_LANES]) -> I {
     steps.map(i64::from)
 }
 
-fn mac(mut sums: I, weight: I, _sign: I, x: I) -> I {
+fn mac<const P: usize>(sums: &mut [I; P], weights: &[I; P], _sign: I, x: I) {
     let words = |step: i64| bytemuck::cast::<u32, [i16; 2]>(step as u32).map(i64::from);
-    for ((sum, weight), x) in sums.iter_mut().zip(weight).zip(x) {
-        let (weight, x) = (words(weight), words(x));
-        *sum += weight[0] * x[0] + weight[1] * x[1];
+    for (sums, weights) in sums.iter_mut().zip(weights) {
+        for ((sum, weight), x) in sums.iter_mut().zip(weights).zip(x) {
+            let (weight, x) = (words(*weight), words(x));
+            *sum += weight[0] * x[0] + weight[1] * x[1];
+        }
     }
-    sums
 }
 
-fn int_add_to(sums: I, weight: i64, to: &mut [i64; INT_LANES]) {
-    for (to, sum) in to.iter_mut().zip(sums) {
-        *to += sum * weight;
-    }
+fn int_widen(v: I) -> [F; 2] {
+    let [a, b, c, d] = v.map(|v| v as f64);
+    [[a, b], [c, d]]
+}
+
+fn f_splat(value: f64) -> F {
+    [value; F_LANES]
+}
+
+fn f_load(from: &[f64; F_LANES]) -> F {
+    *from
+}
+
+fn f_store(v: F, to: &mut [f64; F_LANES]) {
+    *to = v;
+}
+
+fn f_mul(a: F, b: F) -> F {
+    [a[0] * b[0], a[1] * b[1]]
+}
+
+fn f_add(a: F, b: F) -> F {
+    [a[0] + b[0], a[1] + b[1]]
 }
 
 crate::stamp::int_stamp! {

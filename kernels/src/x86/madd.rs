@@ -11,17 +11,18 @@
 
 use std::arch::x86_64::*;
 
+use super::f64x4::*;
 use super::{AHEAD, prefetch};
 use crate::image::{IMAGE_PLANES, Image};
 use crate::int::{
-    IntPanel, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums, PANEL_STEPS,
+    Form, IntPanel, IntPanelMut, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums,
+    MULTIPLIED, Place,
 };
 use crate::portion::{LINE, PANEL_ROWS};
 use crate::row::partial_signs;
-use crate::words::{BELOW_ONE, LOOKUP, SIGNED, Words, int_decoder};
+use crate::words::{BELOW_ONE, LOOKUP, SIGNED, Words, int_decoder, int_scale, int_start};
 
 const WORDS: bool = true;
-const PANEL_WORDS: bool = true;
 const INT_LANES: usize = 8;
 const FLUSH: usize = 32;
 const FLUSH_STEPS: usize = 128;
@@ -131,12 +132,7 @@ fn dot<const P: usize>(weights: &IntLine<P>, x: &[Limb; LINE], sums: &mut [I; P]
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn int_store<const P: usize>(
-    weights: &IntLine<P>,
-    to: &mut [IntRow],
-    line: usize,
-    _start: &mut [I; P],
-) {
+fn int_store<const P: usize>(weights: &IntLine<P>, to: &mut [IntRow], line: usize) {
     for p in 0..P {
         let steps: &mut [u32; LINE / 2] = &mut to[p].as_chunks_mut().0[line];
         *steps = bytemuck::cast(weights[p]);
@@ -157,19 +153,9 @@ fn int_load(steps: &[u32; INT_LANES]) -> I {
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn mac(sums: I, weight: I, _sign: I, x: I) -> I {
-    _mm256_add_epi32(sums, _mm256_madd_epi16(weight, x))
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
-fn int_add_to(sums: I, weight: i64, to: &mut [i64; INT_LANES]) {
-    let weight = _mm256_set1_epi64x(weight);
-    let halves = [_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums)];
-    for (half, to) in halves.into_iter().zip(to.as_chunks_mut::<4>().0) {
-        // |sum| < 2³¹ and weight < 2³¹, so the product of the lower halves is the product.
-        let product = _mm256_mul_epi32(_mm256_cvtepi32_epi64(half), weight);
-        *to = bytemuck::cast(_mm256_add_epi64(product, bytemuck::cast(*to)));
+fn mac<const P: usize>(sums: &mut [I; P], weights: &[I; P], _sign: I, x: I) {
+    for p in 0..P {
+        sums[p] = _mm256_add_epi32(sums[p], _mm256_madd_epi16(weights[p], x));
     }
 }
 

@@ -8,6 +8,8 @@ pub(crate) mod avx512;
 pub(crate) mod avx512_gather;
 mod f32x16;
 mod f32x8;
+mod f64x4;
+mod f64x8;
 pub(crate) mod madd;
 pub(crate) mod vbmi;
 pub(crate) mod vnni;

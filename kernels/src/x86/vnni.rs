@@ -11,17 +11,18 @@
 
 use std::arch::x86_64::*;
 
+use super::f64x8::*;
 use super::vbmi::lookup;
 use super::{AHEAD, prefetch};
 use crate::image::{EntrySign, IMAGE_PLANES, Image, Magnitudes};
 use crate::int::{
-    IntPanel, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums, PANEL_STEPS,
+    Form, IntPanel, IntPanelMut, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums,
+    MULTIPLIED, PANEL_STEPS, Place,
 };
 use crate::portion::{LINE, PANEL_ROWS};
 use crate::row::partial_signs;
 
 const WORDS: bool = false;
-const PANEL_WORDS: bool = false;
 const INT_LANES: usize = 16;
 const FLUSH: usize = 1024;
 const FLUSH_STEPS: usize = PANEL_STEPS;
@@ -147,24 +148,30 @@ fn dot<const P: usize>(weights: &IntLine<P>, x: &[Limb; LINE], sums: &mut [I; P]
     }
 }
 
-/// Stores a line of a panel's row, and adds up the magnitudes of its negative weights.
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+/// Stores a line of a panel's row.
+#[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-fn int_store<const P: usize>(
-    weights: &IntLine<P>,
-    to: &mut [IntRow],
-    line: usize,
-    start: &mut [I; P],
-) {
-    let ones = _mm512_set1_epi8(1);
+fn int_store<const P: usize>(weights: &IntLine<P>, to: &mut [IntRow], line: usize) {
     for p in 0..P {
         let steps: &mut [u32; 16] = &mut to[p].as_chunks_mut().0[line];
         *steps = bytemuck::cast(weights.0[p]);
-        let negative = _mm512_maskz_mov_epi8(weights.1, weights.0[p]);
-        start[p] = _mm512_dpbusd_epi32(start[p], negative, ones);
     }
     let steps: &mut [u32; 16] = &mut to[P].as_chunks_mut().0[line];
     *steps = bytemuck::cast(_mm512_movm_epi8(weights.1));
+}
+
+/// x ^ 0xFF = −x − 1: what is wrong with it is the sum of the magnitudes of negative weights.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn int_start(magnitudes: &[[u32; 8]], signs: &[[u32; 8]]) -> i32 {
+    let mut sums = _mm256_setzero_si256();
+    for (magnitudes, signs) in magnitudes.iter().zip(signs) {
+        let negative = _mm256_and_si256(bytemuck::cast(*magnitudes), bytemuck::cast(*signs));
+        let eighths = _mm256_sad_epu8(negative, _mm256_setzero_si256());
+        sums = _mm256_add_epi64(sums, eighths);
+    }
+    let sums: [i64; 4] = bytemuck::cast(sums);
+    sums.iter().sum::<i64>() as i32
 }
 
 #[target_feature(enable = "avx512f")]
@@ -181,20 +188,17 @@ fn int_load(steps: &[u32; INT_LANES]) -> I {
 
 #[target_feature(enable = "avx512f,avx512vnni")]
 #[inline]
-fn mac(sums: I, weight: I, sign: I, x: I) -> I {
-    _mm512_dpbusd_epi32(sums, weight, _mm512_xor_si512(x, sign))
+fn mac<const P: usize>(sums: &mut [I; P], weights: &[I; P], sign: I, x: I) {
+    let x = _mm512_xor_si512(x, sign);
+    for p in 0..P {
+        sums[p] = _mm512_dpbusd_epi32(sums[p], weights[p], x);
+    }
 }
 
-#[target_feature(enable = "avx512f,avx512dq")]
+#[target_feature(enable = "avx512f")]
 #[inline]
-fn int_add_to(sums: I, weight: i64, to: &mut [i64; INT_LANES]) {
-    let weight = _mm512_set1_epi64(weight);
-    let halves = [_mm512_castsi512_si256(sums), _mm512_extracti64x4_epi64::<1>(sums)];
-    for (half, to) in halves.into_iter().zip(to.as_chunks_mut::<8>().0) {
-        // |sum| < 2³¹ and weight < 2³¹, so the product of the lower halves is the product.
-        let product = _mm512_mul_epi32(_mm512_cvtepi32_epi64(half), weight);
-        *to = bytemuck::cast(_mm512_add_epi64(product, bytemuck::cast(*to)));
-    }
+fn int_scale(sums: I, part: I, multiplier: I) -> I {
+    _mm512_add_epi32(sums, _mm512_mullo_epi32(part, multiplier))
 }
 
 crate::stamp::int_stamp! {

@@ -1,0 +1,156 @@
+//! Packing for integer modes: limbs of quantised activations.
+
+mod panel;
+mod row;
+
+use std::ops::Range;
+
+use lutmul_kernels::{Digits, Form, Kernel, LINE, Limbs, MULTIPLIED};
+
+use super::Layout;
+use crate::aligned::Aligned;
+use crate::driver::Shape;
+use crate::element::Element;
+use crate::error::{Error, Result, area};
+use crate::mat::MatRef;
+use crate::options::{Mode, Threads};
+use crate::quantize::{self, TokenScale};
+use crate::weights::Weights;
+
+pub(crate) use panel::PanelLayout;
+pub(crate) use row::RowLayout;
+
+/// Tokens whose maxima a thread finds at a time.
+const TOKENS: usize = 8;
+
+/// Loop shape and limbs of an integer product.
+pub(super) fn shape(w: &Weights<'_>, m: usize, kernel: Kernel, mode: Mode) -> (Shape, Limbs) {
+    let digits = Digits { count: mode.digits(), multiplied: mode == Mode::A8 };
+    let planes = w.lut().image().count;
+    // The panel shape has its sums in f64. Beyond that the row shape, with its i64, does any number of
+    // tokens: 16,384 columns of A24 and a two-byte image are the first that need it.
+    let largest = mode.limit() as u128 * (1 << (8 * planes)) * w.group() as u128;
+    if m <= Shape::ROW_TOKENS || largest >= 1 << 53 {
+        (Shape::Row, kernel.row_limbs(digits, planes, m))
+    } else {
+        (Shape::Panel, kernel.panel_limbs(digits, planes))
+    }
+}
+
+/// Quantises and packs x.
+pub(super) fn pack<X: Element>(
+    x: MatRef<'_, X>,
+    layout: &Layout,
+    packed: &mut Aligned,
+    tokens: &mut Vec<TokenScale>,
+    threads: Threads,
+) -> Result<()> {
+    let (m, k) = (layout.m, layout.k);
+    if layout.group < k && !layout.group.is_multiple_of(MULTIPLIED) {
+        let why = format!(
+            "groups of {} along k are no multiple of 32, as {} asks",
+            layout.group, layout.mode
+        );
+        return Err(Error::invalid("scales", why));
+    }
+    let limit = layout.mode.max_k();
+    if k > limit {
+        let why = format!("{k} columns are beyond the {limit} that {} sums exactly", layout.mode);
+        return Err(Error::invalid("k", why));
+    }
+    tokens.clear();
+    if m == 0 || k == 0 {
+        return Ok(());
+    }
+    tokens.resize(m, TokenScale::default());
+    crate::driver::for_each_chunk(tokens, TOKENS, threads, |i, tokens| {
+        for (j, token) in tokens.iter_mut().enumerate() {
+            *token = TokenScale::new(max_abs(x.row(i * TOKENS + j)), layout.mode);
+        }
+    });
+    let quantiser = Quantiser { x, scales: tokens, mode: layout.mode, limbs: layout.limbs };
+    match layout.shape {
+        Shape::Row => {
+            let rows = RowLayout::new(layout);
+            let len = area("packed activations", layout.tokens(), rows.token_bytes())?;
+            let packed = &mut bytemuck::cast_slice_mut(packed.take(len.div_ceil(4)))[..len];
+            for (block, packed) in packed.chunks_mut(rows.block_bytes()).enumerate() {
+                row::pack(&quantiser, &rows, block, packed);
+            }
+        }
+        Shape::Panel => {
+            let panel = PanelLayout::new(layout);
+            let len = area("packed activations", layout.tokens(), panel.token_words())?;
+            let packed: &mut [u32] = bytemuck::cast_slice_mut(packed.take(len));
+            let full = layout.kernel.int_tile_width(layout.limbs);
+            let tile = |i: usize, packed: &mut [u32]| {
+                panel::pack_tile(&quantiser, &panel, i * full, packed);
+            };
+            crate::driver::for_each_chunk(packed, full * panel.token_words(), threads, tile);
+        }
+    }
+    Ok(())
+}
+
+/// The largest magnitude of a row.
+fn max_abs<X: Element>(row: &[X]) -> f32 {
+    if let Some(row) = X::as_f32(row) {
+        return quantize::max_abs(row);
+    }
+    let mut wide = [0.0; LINE];
+    let maxima = row.chunks(LINE).map(|x| {
+        let wide = &mut wide[..x.len()];
+        X::widen(x, wide);
+        quantize::max_abs(wide)
+    });
+    // Magnitudes and NaN, ordered by their bits.
+    f32::from_bits(maxima.map(f32::to_bits).max().unwrap_or(0))
+}
+
+/// What makes limbs of activations.
+struct Quantiser<'a, X> {
+    x: MatRef<'a, X>,
+    scales: &'a [TokenScale],
+    mode: Mode,
+    limbs: Limbs,
+}
+
+/// A line of a token, in limbs.
+struct LimbLine {
+    limbs: [[i32; LINE]; 3],
+    /// Of [`Form::Multiplied`].
+    multipliers: [i32; LINE / MULTIPLIED],
+}
+
+impl<X: Element> Quantiser<'_, X> {
+    /// Some columns of a token, at most a line of them: zero beyond them and beyond x.
+    #[inline(always)]
+    fn line(&self, token: usize, columns: Range<usize>) -> LimbLine {
+        let mut line = LimbLine { limbs: [[0; LINE]; 3], multipliers: [0; LINE / MULTIPLIED] };
+        let Some(scale) = self.scales.get(token) else { return line };
+        let mut wide = [0.0; LINE];
+        X::widen(&self.x.row(token)[columns.clone()], &mut wide[..columns.len()]);
+        let (digits, multipliers) = quantize::line(&wide, *scale, self.mode);
+        if self.limbs.form == Form::Multiplied {
+            line.limbs[0] = digits;
+            line.multipliers = multipliers;
+        } else {
+            line.limbs = self.limbs.cut(quantize::multiplied(digits, multipliers));
+        }
+        line
+    }
+}
+
+/// Stores a limb of a line as bytes or words.
+#[inline(always)]
+fn store(limb: &[i32; LINE], to: &mut [u8], words: bool) {
+    if words {
+        for (to, limb) in to.as_chunks_mut::<2>().0.iter_mut().zip(limb) {
+            *to = (*limb as i16).to_ne_bytes();
+        }
+    } else {
+        for (to, limb) in to.iter_mut().zip(limb) {
+            *to = *limb as u8;
+        }
+    }
+}
