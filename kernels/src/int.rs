@@ -14,6 +14,9 @@ pub type IntRow = [u32; PANEL_STEPS + 16];
 /// Codes for which A8 has a multiplier.
 pub const MULTIPLIED: usize = 32;
 
+/// Steps of a panel of bytes for which it has.
+pub(crate) const MULTIPLIER_STEPS: usize = MULTIPLIED / 4;
+
 /// The integers that stand for activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digits {
@@ -195,6 +198,14 @@ pub struct IntTileSums<'a> {
     pub steps: &'a [f64],
     /// The image's step times the scale of each row and group of the block, `[PANEL_ROWS][groups]`.
     pub scales: &'a [f64],
+}
+
+/// Starts of a panel, from some row on.
+#[derive(Clone, Copy)]
+pub(crate) struct Starts<'a> {
+    pub values: &'a [i32],
+    pub row: usize,
+    pub per_row: usize,
 }
 
 /// Which sums a fold is about.

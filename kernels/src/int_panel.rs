@@ -60,7 +60,6 @@ macro_rules! int_panel_kernel {
             to: &mut IntTileSums<'_>,
         ) {
             const { assert!(PANEL_ROWS.is_multiple_of(R)) };
-            const MULTIPLIER_STEPS: usize = MULTIPLIED / 4;
             // Eight multiplied sums of 32 · 255 · 127 · 255 are below 2³¹.
             let flush = if M { 8 * MULTIPLIER_STEPS } else { FLUSH_STEPS };
             let vectors = x.x.as_chunks::<INT_LANES>().0.as_chunks::<A>().0;
@@ -77,18 +76,6 @@ macro_rules! int_panel_kernel {
                     }
                     signs[r] = &planes[pitch - 1];
                 }
-                let started = |step: usize| {
-                    let mut sums = [[[int_zero(); P]; A]; R];
-                    for r in 0..R {
-                        for p in 0..P {
-                            let at = ((row + r) * starts + step / panel.start_steps) * P + p;
-                            for a in 0..A {
-                                sums[r][a][p] = int_splat(panel.starts[at] as u32);
-                            }
-                        }
-                    }
-                    sums
-                };
                 for group in 0..groups {
                     let from = group * panel.group_steps;
                     let end = x.steps.min(from + panel.group_steps);
@@ -99,35 +86,20 @@ macro_rules! int_panel_kernel {
                         let piece = first..end.min(first + flush);
                         for (limb, weight) in x.limbs.weights.iter().enumerate() {
                             let limb_x = &vectors[limb * x.steps..][..x.steps];
-                            let sums = if M {
-                                let mut sums = [[[int_zero(); P]; A]; R];
-                                for step in piece.clone().step_by(MULTIPLIER_STEPS) {
-                                    let part = step..piece.end.min(step + MULTIPLIER_STEPS);
-                                    let parts =
-                                        int_steps(&rows, &signs, limb_x, part, started(step));
-                                    let multipliers = &vectors[x.steps + step / MULTIPLIER_STEPS];
-                                    for a in 0..A {
-                                        let multiplier = int_load(&multipliers[a]);
-                                        for r in 0..R {
-                                            for p in 0..P {
-                                                sums[r][a][p] = int_scale(
-                                                    sums[r][a][p],
-                                                    parts[r][a][p],
-                                                    multiplier,
-                                                );
-                                            }
-                                        }
-                                    }
-                                }
-                                sums
+                            let mut sums = [[[int_zero(); P]; A]; R];
+                            if M {
+                                let multipliers = &vectors[x.steps..];
+                                let starts = Starts { values: panel.starts, row, per_row: starts };
+                                int_multiplied_steps(
+                                    &rows, &signs, limb_x, multipliers, starts, piece.clone(), &mut sums,
+                                );
                             } else {
-                                let start = if !WORDS && first == from {
-                                    started(from)
-                                } else {
-                                    [[[int_zero(); P]; A]; R]
-                                };
-                                int_steps(&rows, &signs, limb_x, piece.clone(), start)
-                            };
+                                if !WORDS && first == from {
+                                    let starts = Starts { values: panel.starts, row, per_row: starts };
+                                    int_started(starts, from / panel.start_steps, &mut sums);
+                                }
+                                int_steps(&rows, &signs, limb_x, piece.clone(), &mut sums);
+                            }
                             let place = Place {
                                 row,
                                 group,
@@ -142,38 +114,103 @@ macro_rules! int_panel_kernel {
             }
         }
 
-        /// Multiplies some steps of a few rows and vectors of tokens, and adds the products to sums.
+        /// Sums of tokens for a few rows, where they start.
         $(#[target_feature(enable = $feature)])*
         #[inline]
+        fn int_started<const A: usize, const R: usize, const P: usize>(
+            starts: Starts<'_>,
+            part: usize,
+            sums: &mut [[[I; P]; A]; R],
+        ) {
+            for r in 0..R {
+                for p in 0..P {
+                    let start = starts.values[((starts.row + r) * starts.per_row + part) * P + p];
+                    for a in 0..A {
+                        sums[r][a][p] = int_splat(start as u32);
+                    }
+                }
+            }
+        }
+
+        /// Multiplies some steps of a few rows and vectors of tokens, and adds the products to sums.
+        ///
+        /// Never inlined: with anything around it the compiler had other values in registers, and half of
+        /// the sums in memory.
+        $(#[target_feature(enable = $feature)])*
+        #[inline(never)]
         fn int_steps<const A: usize, const R: usize, const P: usize>(
             rows: &[[&IntRow; P]; R],
             signs: &[&IntRow; R],
             x: &[[[u32; INT_LANES]; A]],
             steps: std::ops::Range<usize>,
-            mut sums: [[[I; P]; A]; R],
-        ) -> [[[I; P]; A]; R] {
+            to: &mut [[[I; P]; A]; R],
+        ) {
+            let mut sums = *to;
             for step in steps {
-                let mut tokens = [int_zero(); A];
-                for a in 0..A {
-                    tokens[a] = int_load(&x[step][a]);
+                int_step(rows, signs, x, step, &mut sums);
+            }
+            *to = sums;
+        }
+
+        /// The same with multipliers: `[steps/8]` vectors of tokens.
+        $(#[target_feature(enable = $feature)])*
+        #[inline(never)]
+        fn int_multiplied_steps<const A: usize, const R: usize, const P: usize>(
+            rows: &[[&IntRow; P]; R],
+            signs: &[&IntRow; R],
+            x: &[[[u32; INT_LANES]; A]],
+            multipliers: &[[[u32; INT_LANES]; A]],
+            starts: Starts<'_>,
+            steps: std::ops::Range<usize>,
+            to: &mut [[[I; P]; A]; R],
+        ) {
+            let mut sums = *to;
+            for part in steps.start / MULTIPLIER_STEPS..steps.end.div_ceil(MULTIPLIER_STEPS) {
+                let mut parts = [[[int_zero(); P]; A]; R];
+                int_started(starts, part, &mut parts);
+                for step in 0..MULTIPLIER_STEPS {
+                    int_step(rows, signs, x, part * MULTIPLIER_STEPS + step, &mut parts);
                 }
-                for r in 0..R {
-                    let mut weights = [int_zero(); P];
-                    for p in 0..P {
-                        weights[p] = int_splat(rows[r][p][step]);
-                    }
-                    let sign = if WORDS { weights[0] } else { int_splat(signs[r][step]) };
-                    for a in 0..A {
-                        mac(&mut sums[r][a], &weights, sign, tokens[a]);
+                for a in 0..A {
+                    let multiplier = int_load(&multipliers[part][a]);
+                    for r in 0..R {
+                        for p in 0..P {
+                            sums[r][a][p] = int_scale(sums[r][a][p], parts[r][a][p], multiplier);
+                        }
                     }
                 }
             }
-            sums
+            *to = sums;
+        }
+
+        $(#[target_feature(enable = $feature)])*
+        #[inline]
+        fn int_step<const A: usize, const R: usize, const P: usize>(
+            rows: &[[&IntRow; P]; R],
+            signs: &[&IntRow; R],
+            x: &[[[u32; INT_LANES]; A]],
+            step: usize,
+            sums: &mut [[[I; P]; A]; R],
+        ) {
+            let mut tokens = [int_zero(); A];
+            for a in 0..A {
+                tokens[a] = int_load(&x[step][a]);
+            }
+            for r in 0..R {
+                let mut weights = [int_zero(); P];
+                for p in 0..P {
+                    weights[p] = int_splat(rows[r][p][step]);
+                }
+                let sign = if WORDS { weights[0] } else { int_splat(signs[r][step]) };
+                for a in 0..A {
+                    mac(&mut sums[r][a], &weights, sign, tokens[a]);
+                }
+            }
         }
 
         /// Adds i32 sums of all planes to the sum of their group, and a group's sum to the totals.
         $(#[target_feature(enable = $feature)])*
-        #[inline]
+        #[inline(never)]
         fn fold<const A: usize, const R: usize, const P: usize>(
             sums: &[[[I; P]; A]; R],
             weight: i64,

@@ -3,7 +3,7 @@
 use crate::image::{IMAGE_PLANES, Image};
 use crate::int::{
     Form, IntPanel, IntPanelMut, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums,
-    MULTIPLIED, PANEL_STEPS, Place,
+    MULTIPLIED, MULTIPLIER_STEPS, PANEL_STEPS, Place, Starts,
 };
 use crate::portion::{LINE, PANEL_ROWS};
 use crate::row::partial_signs;

@@ -16,7 +16,7 @@ use super::{AHEAD, prefetch};
 use crate::image::{IMAGE_PLANES, Image};
 use crate::int::{
     Form, IntPanel, IntPanelMut, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums,
-    MULTIPLIED, Place,
+    MULTIPLIED, MULTIPLIER_STEPS, Place, Starts,
 };
 use crate::portion::{LINE, PANEL_ROWS};
 use crate::row::partial_signs;

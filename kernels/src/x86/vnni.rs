@@ -17,7 +17,7 @@ use super::{AHEAD, prefetch};
 use crate::image::{EntrySign, IMAGE_PLANES, Image, Magnitudes};
 use crate::int::{
     Form, IntPanel, IntPanelMut, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums,
-    MULTIPLIED, PANEL_STEPS, Place,
+    MULTIPLIED, MULTIPLIER_STEPS, PANEL_STEPS, Place, Starts,
 };
 use crate::portion::{LINE, PANEL_ROWS};
 use crate::row::partial_signs;
