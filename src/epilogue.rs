@@ -50,8 +50,7 @@ impl Epilogue<'_> {
         first_col: usize,
     ) {
         let Some(sums) = sums else {
-            let y = y.part(token, first_col..first_col + rows.len());
-            return y.fill(Y::from_f32(f32::from_bits(0x7FC0_0000)));
+            return self.store_rounded(None, rows.len(), y, token, first_col);
         };
         let mut rounded = [0.0; STRIP];
         let bias = self.bias.map(|bias| &bias[rows]);
@@ -69,7 +68,25 @@ impl Epilogue<'_> {
                     }
                 }
             }
-            self.finish(rounded, y, token, first_col + i * STRIP);
+            self.store_rounded(Some(rounded), sums.len(), y, token, first_col + i * STRIP);
+        }
+    }
+
+    /// The same for sums that were rounded to f32 with their bias added.
+    pub(crate) fn store_rounded<Y: Element>(
+        &self,
+        sums: Option<&mut [f32]>,
+        rows: usize,
+        y: &mut Columns<'_, Y>,
+        token: usize,
+        first_col: usize,
+    ) {
+        match sums {
+            Some(sums) => self.finish(sums, y, token, first_col),
+            None => {
+                let y = y.part(token, first_col..first_col + rows);
+                y.fill(Y::from_f32(f32::from_bits(0x7FC0_0000)));
+            }
         }
     }
 

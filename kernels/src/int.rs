@@ -200,6 +200,14 @@ pub struct IntTileSums<'a> {
     pub scales: &'a [f64],
 }
 
+/// Steps of a group that is short.
+pub(crate) const SHORT_GROUP: usize = 64;
+
+/// The loops of a tile: sums over many steps, or over short groups of columns, or with multipliers.
+pub(crate) const WHOLE_TILE: u8 = 0;
+pub(crate) const GROUPS_TILE: u8 = 1;
+pub(crate) const MULTIPLIED_TILE: u8 = 2;
+
 /// Starts of a panel, from some row on.
 #[derive(Clone, Copy)]
 pub(crate) struct Starts<'a> {

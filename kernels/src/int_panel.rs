@@ -1,7 +1,7 @@
 //! The panel shape of integer modes: lanes run along tokens.
 
-/// Stamps the two halves of the integer panel shape, from the primitives of the integer row kernel and
-/// `int_store`, `int_start`, `int_splat`, `int_load`, `mac`, `int_scale`, `F`, `F_LANES`, `int_widen`, `f_*`,
+/// Stamps the parts of the integer panel shape, from the primitives of the integer row kernel and
+/// `int_store`, `int_start`, `int_splat`, `int_load`, `mac`, `int_scale`, `F`, `F_LANES`, `int_widen`, `f_*`, `transpose`,
 /// `INT_LANES`, `FLUSH_STEPS`.
 ///
 /// The tile computes `S[r][t] = Σ_k panel[r][k] · X[k][t]` for each group of columns and adds
@@ -34,7 +34,10 @@ macro_rules! int_panel_kernel {
                     };
                     let s = match signs.get(8 * line..) {
                         None => 0,
-                        Some(rest) => partial_signs(&rest[..rest.len().min(8)]),
+                        Some(rest) => match rest.first_chunk() {
+                            Some(bytes) => u64::from_le_bytes(*bytes),
+                            None => partial_signs(rest),
+                        },
                     };
                     int_store(&int_decode::<D, P>(&image, codes, s), to, line);
                 }
@@ -65,17 +68,8 @@ macro_rules! int_panel_kernel {
             let vectors = x.x.as_chunks::<INT_LANES>().0.as_chunks::<A>().0;
             let groups = x.steps.div_ceil(panel.group_steps);
             let starts = x.steps.div_ceil(panel.start_steps);
-            let pitch = IntPanel::pitch(P, WORDS);
             for row in (0..to.rows).step_by(R) {
-                let mut rows: [[&IntRow; P]; R] = [[&panel.rows[0]; P]; R];
-                let mut signs: [&IntRow; R] = [&panel.rows[0]; R];
-                for r in 0..R {
-                    let planes = &panel.rows[(row + r) * pitch..][..pitch];
-                    for p in 0..P {
-                        rows[r][p] = &planes[p];
-                    }
-                    signs[r] = &planes[pitch - 1];
-                }
+                let (rows, signs) = int_rows::<R, P>(panel, row);
                 for group in 0..groups {
                     let from = group * panel.group_steps;
                     let end = x.steps.min(from + panel.group_steps);
@@ -87,18 +81,15 @@ macro_rules! int_panel_kernel {
                         for (limb, weight) in x.limbs.weights.iter().enumerate() {
                             let limb_x = &vectors[limb * x.steps..][..x.steps];
                             let mut sums = [[[int_zero(); P]; A]; R];
+                            let starts = Starts { values: panel.starts, row, per_row: starts };
                             if M {
                                 let multipliers = &vectors[x.steps..];
-                                let starts = Starts { values: panel.starts, row, per_row: starts };
-                                int_multiplied_steps(
-                                    &rows, &signs, limb_x, multipliers, starts, piece.clone(), &mut sums,
-                                );
+                                let x = (limb_x, multipliers);
+                                int_multiplied_steps(&rows, &signs, x, starts, piece.clone(), &mut sums);
                             } else {
-                                if !WORDS && first == from {
-                                    let starts = Starts { values: panel.starts, row, per_row: starts };
-                                    int_started(starts, from / panel.start_steps, &mut sums);
-                                }
-                                int_steps(&rows, &signs, limb_x, piece.clone(), &mut sums);
+                                let part = from / panel.start_steps;
+                                let starts = (!WORDS && first == from).then_some((starts, part));
+                                int_steps(&rows, &signs, limb_x, starts, piece.clone(), &mut sums);
                             }
                             let place = Place {
                                 row,
@@ -112,6 +103,122 @@ macro_rules! int_panel_kernel {
                     }
                 }
             }
+        }
+
+        /// The same for groups of columns that end within the panel and are short: at most
+        /// `SHORT_GROUP` steps, so that their planes can be joined in i32. Totals stay in registers, as far
+        /// as there are any, and scaling a group overlaps with the products of the next.
+        #[allow(clippy::needless_range_loop)]
+        $(#[target_feature(enable = $feature)])*
+        #[inline(never)]
+        fn int_groups_loop<const A: usize, const R: usize, const P: usize>(
+            panel: &IntPanel<'_>,
+            x: &IntTileInput<'_>,
+            to: &mut IntTileSums<'_>,
+        ) {
+            const { assert!(PANEL_ROWS.is_multiple_of(R)) };
+            let vectors = x.x.as_chunks::<INT_LANES>().0.as_chunks::<A>().0;
+            let groups = x.steps.div_ceil(panel.group_steps);
+            let per_row = x.steps.div_ceil(panel.start_steps);
+            let tokens = &to.steps.as_chunks::<F_LANES>().0.as_chunks::<2>().0[..A];
+            for row in (0..to.rows).step_by(R) {
+                let (rows, signs) = int_rows::<R, P>(panel, row);
+                let starts = Starts { values: panel.starts, row, per_row };
+                // −0 changes no term that is added to it.
+                let mut totals = [[[f_splat(-0.0); 2]; A]; R];
+                if to.add {
+                    for r in 0..R {
+                        let from = &to.totals[(row + r) * to.stride..][..A * INT_LANES];
+                        let from = from.as_chunks::<F_LANES>().0.as_chunks::<2>().0;
+                        for a in 0..A {
+                            totals[r][a] = [f_load(&from[a][0]), f_load(&from[a][1])];
+                        }
+                    }
+                }
+                for group in 0..groups {
+                    let from = group * panel.group_steps;
+                    let steps = from..x.steps.min(from + panel.group_steps);
+                    let mut sums = [[[f_splat(0.0); 2]; A]; R];
+                    for (limb, weight) in x.limbs.weights.iter().enumerate() {
+                        let limb_x = &vectors[limb * x.steps..][..x.steps];
+                        let mut parts = [[[int_zero(); P]; A]; R];
+                        if !WORDS {
+                            int_started(starts, group, &mut parts);
+                        }
+                        for step in steps.clone() {
+                            int_step(&rows, &signs, limb_x, step, &mut parts);
+                        }
+                        let by = f_splat(*weight as f64);
+                        for r in 0..R {
+                            for a in 0..A {
+                                let part = int_join(&parts[r][a]);
+                                for half in 0..2 {
+                                    let part = if *weight == 1 { part[half] } else { f_mul(part[half], by) };
+                                    sums[r][a][half] = f_add(sums[r][a][half], part);
+                                }
+                            }
+                        }
+                    }
+                    for r in 0..R {
+                        let scale = f_splat(to.scales[(row + r) * groups + group]);
+                        for a in 0..A {
+                            for half in 0..2 {
+                                let scaled = f_mul(sums[r][a][half], f_load(&tokens[a][half]));
+                                totals[r][a][half] = f_add(totals[r][a][half], f_mul(scaled, scale));
+                            }
+                        }
+                    }
+                }
+                for r in 0..R {
+                    let to = &mut to.totals[(row + r) * to.stride..][..A * INT_LANES];
+                    let to = to.as_chunks_mut::<F_LANES>().0.as_chunks_mut::<2>().0;
+                    for a in 0..A {
+                        f_store(totals[r][a][0], &mut to[a][0]);
+                        f_store(totals[r][a][1], &mut to[a][1]);
+                    }
+                }
+            }
+        }
+
+        /// The sum of all planes. In bytes it is below 64 · 4 · 65535 · 127 < 2³¹; in words planes must be
+        /// widened first.
+        $(#[target_feature(enable = $feature)])*
+        #[inline]
+        fn int_join<const P: usize>(planes: &[I; P]) -> [F; 2] {
+            if !WORDS {
+                let mut sum = planes[P - 1];
+                for p in (0..P - 1).rev() {
+                    sum = int_shift_add(sum, planes[p]);
+                }
+                return int_widen(sum);
+            }
+            let mut sum = int_widen(planes[0]);
+            for p in 1..P {
+                let plane = int_widen(planes[p]);
+                let by = f_splat((1 << (8 * p)) as f64);
+                sum = [f_add(f_mul(plane[0], by), sum[0]), f_add(f_mul(plane[1], by), sum[1])];
+            }
+            sum
+        }
+
+        /// The planes and signs of some rows of a panel.
+        $(#[target_feature(enable = $feature)])*
+        #[inline]
+        fn int_rows<'a, const R: usize, const P: usize>(
+            panel: &IntPanel<'a>,
+            row: usize,
+        ) -> ([[&'a IntRow; P]; R], [&'a IntRow; R]) {
+            let pitch = IntPanel::pitch(P, WORDS);
+            let mut rows = [[&panel.rows[0]; P]; R];
+            let mut signs = [&panel.rows[0]; R];
+            for r in 0..R {
+                let planes = &panel.rows[(row + r) * pitch..][..pitch];
+                for p in 0..P {
+                    rows[r][p] = &planes[p];
+                }
+                signs[r] = &planes[pitch - 1];
+            }
+            (rows, signs)
         }
 
         /// Sums of tokens for a few rows, where they start.
@@ -132,7 +239,7 @@ macro_rules! int_panel_kernel {
             }
         }
 
-        /// Multiplies some steps of a few rows and vectors of tokens, and adds the products to sums.
+        /// The products of some steps of a few rows and vectors of tokens.
         ///
         /// Never inlined: with anything around it the compiler had other values in registers, and half of
         /// the sums in memory.
@@ -142,10 +249,14 @@ macro_rules! int_panel_kernel {
             rows: &[[&IntRow; P]; R],
             signs: &[&IntRow; R],
             x: &[[[u32; INT_LANES]; A]],
+            starts: Option<(Starts<'_>, usize)>,
             steps: std::ops::Range<usize>,
             to: &mut [[[I; P]; A]; R],
         ) {
-            let mut sums = *to;
+            let mut sums = [[[int_zero(); P]; A]; R];
+            if let Some((starts, part)) = starts {
+                int_started(starts, part, &mut sums);
+            }
             for step in steps {
                 int_step(rows, signs, x, step, &mut sums);
             }
@@ -158,13 +269,12 @@ macro_rules! int_panel_kernel {
         fn int_multiplied_steps<const A: usize, const R: usize, const P: usize>(
             rows: &[[&IntRow; P]; R],
             signs: &[&IntRow; R],
-            x: &[[[u32; INT_LANES]; A]],
-            multipliers: &[[[u32; INT_LANES]; A]],
+            (x, multipliers): (&[[[u32; INT_LANES]; A]], &[[[u32; INT_LANES]; A]]),
             starts: Starts<'_>,
             steps: std::ops::Range<usize>,
             to: &mut [[[I; P]; A]; R],
         ) {
-            let mut sums = *to;
+            let mut sums = [[[int_zero(); P]; A]; R];
             for part in steps.start / MULTIPLIER_STEPS..steps.end.div_ceil(MULTIPLIER_STEPS) {
                 let mut parts = [[[int_zero(); P]; A]; R];
                 int_started(starts, part, &mut parts);
@@ -250,6 +360,26 @@ macro_rules! int_panel_kernel {
                             term = f_add(f_load(total), term);
                         }
                         f_store(term, total);
+                    }
+                }
+            }
+        }
+
+        /// Rounds the totals of a tile to f32, biases added, and turns rows of tokens into tokens of rows.
+        $(#[target_feature(enable = $feature)])*
+        fn int_finish(totals: &[f64], stride: usize, bias: &[f64; PANEL_ROWS], to: &mut [[f32; PANEL_ROWS]]) {
+            for (block, to) in to.chunks_mut(INT_LANES).enumerate() {
+                for row in (0..PANEL_ROWS).step_by(INT_LANES) {
+                    let mut rows = [[0.0; INT_LANES]; INT_LANES];
+                    for (r, to) in rows.iter_mut().enumerate() {
+                        let at = (row + r) * stride + block * INT_LANES;
+                        let totals = totals[at..][..INT_LANES].as_chunks::<F_LANES>().0;
+                        let bias = f_splat(bias[row + r]);
+                        *to = f_round([f_add(f_load(&totals[0]), bias), f_add(f_load(&totals[1]), bias)]);
+                    }
+                    let tokens = transpose(rows);
+                    for (to, token) in to.iter_mut().zip(tokens) {
+                        to[row..][..INT_LANES].copy_from_slice(&token);
                     }
                 }
             }

@@ -41,6 +41,7 @@ pub(crate) struct IntEntry {
     pub row: unsafe fn(&IntPortion<'_>, &IntRowInput<'_>, &mut [i64], usize),
     pub panel: unsafe fn(&IntPortion<'_>, &mut IntPanelMut<'_>),
     pub tile: unsafe fn(&IntPanel<'_>, usize, &IntTileInput<'_>, &mut IntTileSums<'_>),
+    pub finish: unsafe fn(&[f64], usize, &[f64; PANEL_ROWS], &mut [[f32; PANEL_ROWS]]),
 }
 
 /// A line of the kernel table: a name, and what runs under it in F32 and in integer modes.
@@ -320,6 +321,24 @@ impl Kernel {
         assert!(to.rows <= PANEL_ROWS && to.stride >= x.width && to.steps.len() >= x.width);
         // SAFETY: as in `int_row`.
         unsafe { (self.entry_of(x.limbs).tile)(panel, planes, x, to) }
+    }
+
+    /// Rounds totals of a tile, `[PANEL_ROWS][stride]`, to f32 and transposes them:
+    /// `to[token][row] = f32(totals[row][token] + bias[row])`. (A bias of −0 changes nothing.)
+    ///
+    /// # Panics
+    /// If tokens are no multiple of the kernel's lanes, or there are too few totals.
+    pub fn int_finish(
+        self,
+        limbs: Limbs,
+        totals: &[f64],
+        stride: usize,
+        bias: &[f64; PANEL_ROWS],
+        to: &mut [[f32; PANEL_ROWS]],
+    ) {
+        assert!(to.len().is_multiple_of(self.int_lanes(limbs)) && stride >= to.len());
+        // SAFETY: as in `int_row`.
+        unsafe { (self.entry_of(limbs).finish)(totals, stride, bias, to) }
     }
 }
 

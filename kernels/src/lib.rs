@@ -21,6 +21,7 @@ mod mat;
 mod panel;
 mod portable;
 mod portion;
+mod prefetch;
 mod read;
 mod row;
 mod scalar;

@@ -98,7 +98,14 @@ macro_rules! int_stamp {
         $token:ident,
         features { $($field:ident: $feature:tt),* $(,)? }
         decoders { $($decoder:ident x $planes:literal),* $(,)? }
-        tiles { $($width:literal x $height:literal),* $(,)? }
+        tiles {
+            $(
+                $width:literal:
+                whole [$one:literal, $two:literal],
+                groups [$g_one:literal, $g_two:literal]
+                $(, multiplied [$m_one:literal, $m_two:literal])?;
+            )*
+        }
     ) => {
         pulp::simd_type! {
             $(#[$doc])*
@@ -126,17 +133,25 @@ macro_rules! int_stamp {
 
         $(#[target_feature(enable = $feature)])*
         fn int_tile(panel: &IntPanel<'_>, planes: usize, x: &IntTileInput<'_>, to: &mut IntTileSums<'_>) {
-            // Sums of several planes, or multiplied ones, share the registers.
-            match (x.width / INT_LANES, planes, x.limbs.form == Form::Multiplied) {
+            let shape = match () {
+                () if x.limbs.form == Form::Multiplied => MULTIPLIED_TILE,
+                () if panel.group_steps <= SHORT_GROUP && to.ends && !to.resume => GROUPS_TILE,
+                () => WHOLE_TILE,
+            };
+            match (x.width / INT_LANES, planes, shape) {
                 $(
-                    ($width, 1, false) => int_tile_loop::<$width, $height, 1, false>(panel, x, to),
-                    ($width, 2, false) => int_tile_loop::<$width, { $height / 2 }, 2, false>(panel, x, to),
-                    ($width, 1, true) if !WORDS => {
-                        int_tile_loop::<$width, { $height / 2 }, 1, true>(panel, x, to)
-                    }
-                    ($width, 2, true) if !WORDS => {
-                        int_tile_loop::<$width, { ($height + 2) / 4 }, 2, true>(panel, x, to)
-                    }
+                    ($width, 1, WHOLE_TILE) => int_tile_loop::<$width, $one, 1, false>(panel, x, to),
+                    ($width, 2, WHOLE_TILE) => int_tile_loop::<$width, $two, 2, false>(panel, x, to),
+                    ($width, 1, GROUPS_TILE) => int_groups_loop::<$width, $g_one, 1>(panel, x, to),
+                    ($width, 2, GROUPS_TILE) => int_groups_loop::<$width, $g_two, 2>(panel, x, to),
+                    $(
+                        ($width, 1, MULTIPLIED_TILE) => {
+                            int_tile_loop::<$width, $m_one, 1, true>(panel, x, to)
+                        }
+                        ($width, 2, MULTIPLIED_TILE) => {
+                            int_tile_loop::<$width, $m_two, 2, true>(panel, x, to)
+                        }
+                    )?
                 )*
                 other => unreachable!("tile {other:?}"),
             }
@@ -155,6 +170,7 @@ macro_rules! int_stamp {
             row: int_row,
             panel: int_panel,
             tile: int_tile,
+            finish: int_finish,
         };
     };
 }

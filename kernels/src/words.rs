@@ -61,3 +61,8 @@ pub(crate) fn int_start(_: &[[u32; 8]], _: &[[u32; 8]]) -> i32 {
 pub(crate) fn int_scale<I>(_: I, _: I, _: I) -> I {
     unreachable!("a panel of words")
 }
+
+/// And planes that are joined before they are widened.
+pub(crate) fn int_shift_add<I>(_: I, _: I) -> I {
+    unreachable!("a panel of words")
+}

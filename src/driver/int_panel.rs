@@ -16,6 +16,9 @@ use crate::element::Element;
 /// are 192 KiB of f64.
 const BLOCK: usize = 512;
 
+/// Tokens of the widest tile of any kernel.
+const TILE: usize = 64;
+
 /// Distance of the rows of sums; the extra line keeps a column of them out of one L1 set.
 const STRIDE: usize = BLOCK + 8;
 
@@ -83,9 +86,14 @@ impl Job<'_> {
             let full = kernel.int_tile_width(limbs);
             for token in tokens.clone().step_by(full) {
                 let width = full.min(self.layout.tokens() - token);
-                let mut steps = [0.0; 64];
+                let mut steps = [0.0; TILE];
                 for (step, token) in steps.iter_mut().zip(self.tokens.iter().skip(token)) {
                     *step = token.step;
+                }
+                let last = block.columns.end == self.layout.k;
+                let columns = first_col..first_col + rows.len();
+                if last {
+                    y.prefetch(token..self.layout.m.min(token + width), columns);
                 }
                 let x = layout.x(self.x, &block, (token, width), token_words);
                 let x = IntTileInput { x, steps: block.steps(limbs), width, limbs };
@@ -102,7 +110,7 @@ impl Job<'_> {
                     scales,
                 };
                 kernel.int_tile(&panel, planes, &x, &mut to);
-                if block.columns.end == self.layout.k {
+                if last {
                     let tokens = token..self.layout.m.min(token + width);
                     self.store_tile(rows.clone(), tokens, &totals[at..], y, first_col);
                 }
@@ -119,20 +127,19 @@ impl Job<'_> {
         y: &mut Columns<'_, Y>,
         first_col: usize,
     ) {
-        // A strip of tokens is one cache line of each row of sums.
-        const STRIP: usize = 8;
-        for first in tokens.clone().step_by(STRIP) {
-            let mut strip = [[0.0; PANEL_ROWS]; STRIP];
-            for (row, totals) in totals.chunks(STRIDE).enumerate().take(rows.len()) {
-                for (strip, total) in strip.iter_mut().zip(&totals[first - tokens.start..]) {
-                    strip[row] = *total;
-                }
+        let kernel = self.layout.kernel;
+        let mut bias = [-0.0; PANEL_ROWS];
+        if let Some(given) = self.epilogue.bias {
+            for (to, bias) in bias.iter_mut().zip(&given[rows.clone()]) {
+                *to = f64::from(*bias);
             }
-            for (token, totals) in (first..tokens.end).zip(&strip) {
-                let totals = Some(&totals[..rows.len()]);
-                let totals = totals.filter(|_| !self.tokens[token].step.is_nan());
-                self.epilogue.store_exact(totals, rows.clone(), y, token, first_col);
-            }
+        }
+        let mut finished = [[0.0; PANEL_ROWS]; TILE];
+        let width = tokens.len().next_multiple_of(kernel.int_lanes(self.layout.limbs));
+        kernel.int_finish(self.layout.limbs, totals, STRIDE, &bias, &mut finished[..width]);
+        for (token, sums) in tokens.zip(&mut finished) {
+            let sums = (!self.tokens[token].step.is_nan()).then_some(&mut sums[..rows.len()]);
+            self.epilogue.store_rounded(sums, rows.len(), y, token, first_col);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Vectors of two f64, for the sums of integer panels.
+//! Vectors of two f64, for the sums of integer panels, and their way into y.
 
 use std::arch::aarch64::*;
 
@@ -40,4 +40,27 @@ pub(super) fn f_mul(a: F, b: F) -> F {
 #[inline]
 pub(super) fn f_add(a: F, b: F) -> F {
     vaddq_f64(a, b)
+}
+
+/// Two vectors rounded to f32.
+#[target_feature(enable = "neon")]
+#[inline]
+pub(super) fn f_round(v: [F; 2]) -> [f32; 2 * F_LANES] {
+    bytemuck::cast(vcvt_high_f32_f64(vcvt_f32_f64(v[0]), v[1]))
+}
+
+/// Swaps rows and columns.
+#[target_feature(enable = "neon")]
+#[inline]
+pub(super) fn transpose(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+    let [a, b, c, d]: [float32x4_t; 4] = bytemuck::cast(rows);
+    let double = |v| vreinterpretq_f64_f32(v);
+    let (ab_even, ab_odd) = (double(vtrn1q_f32(a, b)), double(vtrn2q_f32(a, b)));
+    let (cd_even, cd_odd) = (double(vtrn1q_f32(c, d)), double(vtrn2q_f32(c, d)));
+    bytemuck::cast([
+        vtrn1q_f64(ab_even, cd_even),
+        vtrn1q_f64(ab_odd, cd_odd),
+        vtrn2q_f64(ab_even, cd_even),
+        vtrn2q_f64(ab_odd, cd_odd),
+    ])
 }

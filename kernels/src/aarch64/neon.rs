@@ -39,11 +39,12 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 use std::ops::Range;
 
-use super::{AHEAD, prefetch};
+use super::AHEAD;
 use crate::portion::{
     Groups, LINE, NATURAL, Order, PANEL_COLS, PANEL_ROWS, PanelRow, Portion, RowInput, TileInput,
     TileSums,
 };
+use crate::prefetch::prefetch;
 use crate::row::{Index, LINES, PAIRS, QUARTERS, WHOLE, pair, partial_signs};
 use crate::table::{ClosedForm, Planes, Table};
 

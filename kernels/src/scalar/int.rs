@@ -2,12 +2,13 @@
 
 use crate::image::{IMAGE_PLANES, Image};
 use crate::int::{
-    Form, IntPanel, IntPanelMut, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums,
-    MULTIPLIED, MULTIPLIER_STEPS, PANEL_STEPS, Place, Starts,
+    Form, GROUPS_TILE, IntPanel, IntPanelMut, IntPortion, IntRow, IntRowInput, IntTileInput,
+    IntTileSums, MULTIPLIED, MULTIPLIED_TILE, MULTIPLIER_STEPS, PANEL_STEPS, Place, SHORT_GROUP,
+    Starts, WHOLE_TILE,
 };
 use crate::portion::{LINE, PANEL_ROWS};
 use crate::row::partial_signs;
-use crate::words::{int_scale, int_start};
+use crate::words::{int_scale, int_shift_add, int_start};
 
 const WORDS: bool = true;
 const INT_LANES: usize = 4;
@@ -124,10 +125,18 @@ fn f_add(a: F, b: F) -> F {
     [a[0] + b[0], a[1] + b[1]]
 }
 
+fn f_round(v: [F; 2]) -> [f32; INT_LANES] {
+    [v[0][0] as f32, v[0][1] as f32, v[1][0] as f32, v[1][1] as f32]
+}
+
+fn transpose(rows: [[f32; INT_LANES]; INT_LANES]) -> [[f32; INT_LANES]; INT_LANES] {
+    std::array::from_fn(|j| rows.map(|row| row[j]))
+}
+
 crate::stamp::int_stamp! {
     /// Proof of nothing: every CPU will do.
     ScalarInt,
     features {}
     decoders { LOOKUP x 1, LOOKUP x 2 }
-    tiles { 1 x 4 }
+    tiles { 1: whole [4, 4], groups [4, 4]; }
 }

@@ -11,16 +11,20 @@
 
 use std::arch::x86_64::*;
 
+use super::AHEAD;
 use super::f64x4::*;
-use super::{AHEAD, prefetch};
 use crate::image::{IMAGE_PLANES, Image};
 use crate::int::{
-    Form, IntPanel, IntPanelMut, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums,
-    MULTIPLIED, MULTIPLIER_STEPS, Place, Starts,
+    Form, GROUPS_TILE, IntPanel, IntPanelMut, IntPortion, IntRow, IntRowInput, IntTileInput,
+    IntTileSums, MULTIPLIED, MULTIPLIED_TILE, MULTIPLIER_STEPS, Place, SHORT_GROUP, Starts,
+    WHOLE_TILE,
 };
 use crate::portion::{LINE, PANEL_ROWS};
+use crate::prefetch::prefetch;
 use crate::row::partial_signs;
-use crate::words::{BELOW_ONE, LOOKUP, SIGNED, Words, int_decoder, int_scale, int_start};
+use crate::words::{
+    BELOW_ONE, LOOKUP, SIGNED, Words, int_decoder, int_scale, int_shift_add, int_start,
+};
 
 const WORDS: bool = true;
 const INT_LANES: usize = 8;
@@ -164,5 +168,9 @@ crate::stamp::int_stamp! {
     Avx2Int,
     features { avx2: "avx2" }
     decoders { BELOW_ONE x 1, SIGNED x 1, LOOKUP x 1, LOOKUP x 2 }
-    tiles { 1 x 12, 2 x 6, 3 x 4 }
+    tiles {
+        1: whole [12, 6], groups [4, 2];
+        2: whole [6, 3], groups [2, 1];
+        3: whole [4, 2], groups [1, 1];
+    }
 }

@@ -14,19 +14,9 @@ pub(crate) mod madd;
 pub(crate) mod vbmi;
 pub(crate) mod vnni;
 
-use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-
 /// How far ahead of its loads a row kernel prefetches, in lines.
 ///
 /// Without it cold products of one token are a quarter to a half slower on a Zen 4; T0 was no better
 /// than T1. It must follow the kernel from group to group of rows: looking 2 KiB ahead within a row
 /// of 3 KiB asked for lines of the next row, which had long been loaded, and gained nothing.
 const AHEAD: usize = 32;
-
-/// Asks for the line at `offset`, which may lie beyond the slice.
-#[inline(always)]
-fn prefetch(bytes: &[u8], offset: usize) {
-    // SAFETY: a prefetch reads nothing that a program could see and never faults, whatever the
-    // address; SSE is part of every x86-64.
-    unsafe { _mm_prefetch::<_MM_HINT_T1>(bytes.as_ptr().wrapping_add(offset).cast()) }
-}

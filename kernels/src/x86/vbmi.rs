@@ -18,11 +18,12 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::AHEAD;
 use super::f32x16::*;
-use super::{AHEAD, prefetch};
 use crate::portion::{
     Groups, LINE, Order, PANEL_COLS, PANEL_ROWS, PanelRow, Portion, RowInput, TileInput, TileSums,
 };
+use crate::prefetch::prefetch;
 use crate::row::{Index, LINES, PAIRS, QUARTERS, WHOLE, pair, partial_signs};
 use crate::table::{ClosedForm, Planes, Table};
 

@@ -11,15 +11,17 @@
 
 use std::arch::x86_64::*;
 
+use super::AHEAD;
 use super::f64x8::*;
 use super::vbmi::lookup;
-use super::{AHEAD, prefetch};
 use crate::image::{EntrySign, IMAGE_PLANES, Image, Magnitudes};
 use crate::int::{
-    Form, IntPanel, IntPanelMut, IntPortion, IntRow, IntRowInput, IntTileInput, IntTileSums,
-    MULTIPLIED, MULTIPLIER_STEPS, PANEL_STEPS, Place, Starts,
+    Form, GROUPS_TILE, IntPanel, IntPanelMut, IntPortion, IntRow, IntRowInput, IntTileInput,
+    IntTileSums, MULTIPLIED, MULTIPLIED_TILE, MULTIPLIER_STEPS, PANEL_STEPS, Place, SHORT_GROUP,
+    Starts, WHOLE_TILE,
 };
 use crate::portion::{LINE, PANEL_ROWS};
+use crate::prefetch::prefetch;
 use crate::row::partial_signs;
 
 const WORDS: bool = false;
@@ -197,6 +199,12 @@ fn mac<const P: usize>(sums: &mut [I; P], weights: &[I; P], sign: I, x: I) {
 
 #[target_feature(enable = "avx512f")]
 #[inline]
+fn int_shift_add(high: I, low: I) -> I {
+    _mm512_add_epi32(_mm512_slli_epi32::<8>(high), low)
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
 fn int_scale(sums: I, part: I, multiplier: I) -> I {
     _mm512_add_epi32(sums, _mm512_mullo_epi32(part, multiplier))
 }
@@ -210,5 +218,10 @@ crate::stamp::int_stamp! {
     decoders {
         BELOW_ONE x 1, SIGNED x 1, SEVEN_BITS x 1, SEVEN_BITS x 2, EIGHT_BITS x 1, EIGHT_BITS x 2,
     }
-    tiles { 1 x 24, 2 x 12, 3 x 8, 4 x 6 }
+    tiles {
+        1: whole [12, 12], groups [6, 4], multiplied [12, 6];
+        2: whole [12, 6], groups [4, 2], multiplied [6, 3];
+        3: whole [8, 3], groups [2, 1], multiplied [4, 2];
+        4: whole [6, 2], groups [2, 1], multiplied [3, 1];
+    }
 }
