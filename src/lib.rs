@@ -97,6 +97,7 @@
 //! | feature | default | |
 //! |---|---|---|
 //! | `rayon` | yes | products, encoding and scans share rayon's current pool ([`Threads`]) |
+//! | `huge-pages` | yes | memory of lutmul's own is on huge pages where Linux has them ([`Buffer`]) |
 //! | `checkpoint` | no | reading and writing lutmul's own safetensors files, memory-mapped |
 //! | `gather` | no | kernels that gather, listed last and never chosen: baselines for benches |
 //!
@@ -108,6 +109,7 @@ mod activations;
 mod aligned;
 mod bands;
 pub mod bound;
+mod buffer;
 pub mod bytes;
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
@@ -129,6 +131,7 @@ mod weights;
 
 pub use activation::Activation;
 pub use activations::Activations;
+pub use buffer::Buffer;
 pub use bytes::Bytes;
 pub use driver::{Scratch, Shape, Workspace, matmul, matmul_packed, matmul_rows};
 pub use element::Element;
