@@ -41,7 +41,8 @@ enum Memory {
 }
 
 /// The size of a huge page on x86-64, and on aarch64 with pages of 4 KiB.
-pub(crate) const HUGE: usize = 2 << 20;
+#[cfg(any(test, all(feature = "huge-pages", target_os = "linux")))]
+const HUGE: usize = 2 << 20;
 
 impl Buffer {
     /// `len` bytes of zeros.
@@ -159,6 +160,7 @@ pub(crate) mod tests {
 
     /// What Linux says of the memory that bytes start in: the line of `/proc/self/smaps` with that key. `None`
     /// where it says nothing, or an emulator makes it up.
+    #[cfg(any(feature = "checkpoint", all(feature = "huge-pages", target_os = "linux")))]
     pub(crate) fn smaps(bytes: &[u8], key: &str) -> Option<String> {
         let smaps = std::fs::read_to_string("/proc/self/smaps").ok()?;
         let address = bytes.as_ptr().addr();
