@@ -4,18 +4,20 @@ use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
+use crate::buffer::Buffer;
+
 /// Codes or sign planes: the caller's, our own, or a part of something shared (a mapped file).
 #[derive(Clone)]
 pub enum Bytes<'a> {
     /// The caller's bytes.
     Borrowed(&'a [u8]),
-    /// Bytes of our own.
+    /// Bytes of our own, in memory as it came. Large ones are faster to read in a [`Buffer`].
     Owned(Vec<u8>),
     /// A part of a shared buffer; made by [`Bytes::shared`].
     Shared(SharedBytes),
 }
 
-/// Part of a buffer that several matrices share, such as a memory-mapped file.
+/// Part of a buffer that several matrices may share: a memory-mapped file, a [`Buffer`].
 #[derive(Clone)]
 pub struct SharedBytes {
     owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
@@ -51,6 +53,13 @@ impl<'a> From<&'a [u8]> for Bytes<'a> {
 impl From<Vec<u8>> for Bytes<'_> {
     fn from(bytes: Vec<u8>) -> Self {
         Self::Owned(bytes)
+    }
+}
+
+impl From<Buffer> for Bytes<'_> {
+    fn from(buffer: Buffer) -> Self {
+        let range = 0..buffer.len();
+        Self::Shared(SharedBytes { owner: Arc::new(buffer), range })
     }
 }
 

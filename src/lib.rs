@@ -48,14 +48,16 @@
 //! - What follows the sum, fused into the store: [`Epilogue`] (bias, [`Activation`], adding to y).
 //! - Floats again, whole, by rows, or by a list of rows: [`Weights::decode`],
 //!   [`Weights::decode_rows`], [`Weights::decode_list`].
-//! - The definition in f64, to test against: [`reference`](mod@reference).
+//! - The definition in f64, to test against: [`reference`](mod@reference). How far from it a product may be:
+//!   [`bound`](mod@bound).
 //!
 //! # What F32 mode promises
 //!
 //! [`Mode::F32`] is the default. x, table entries and sums are f32.
 //!
 //! - The error of an output is at most `γ_{k+4} · Σ|x·W|`, with `γ_j = j·u / (1 − j·u)` and `u = 2⁻²⁴`,
-//!   as long as no product and no sum leaves the range of normal f32 numbers.
+//!   as long as no product and no sum leaves the range of normal f32 numbers ([`bound`](mod@bound) says what
+//!   is added then).
 //! - The order of an output's sum depends on k, the kernel and the loop shape only. The shape follows from
 //!   m and the scales. So neither threads nor [ranges of rows](matmul_rows), strides or alignment ever
 //!   change a bit. Another kernel or another m may.
@@ -81,6 +83,10 @@
 //! of threads, batch size and row range. A token with NaN or infinity gives a row of NaN; tables can't
 //! propagate theirs. Groups of scales along k must be multiples of 32.
 //!
+//! Against the weights of the image, the error of an output is at most half a step of X times `Σ|W|`, and
+//! little more: [`bound::error_bound`] has it for each output, [`Mode::error_factor`] as a number to multiply
+//! `max|x| · Σ|W|` with. The image's own error, apart, is 0 for QINS linear and int8.
+//!
 //! # Errors
 //!
 //! Bad input is an [`Error`] that names the thing; y is untouched then. No function panics on lengths or
@@ -91,6 +97,7 @@
 //! | feature | default | |
 //! |---|---|---|
 //! | `rayon` | yes | products, encoding and scans share rayon's current pool ([`Threads`]) |
+//! | `huge-pages` | yes | memory of lutmul's own is on huge pages where Linux has them ([`Buffer`]) |
 //! | `checkpoint` | no | reading and writing lutmul's own safetensors files, memory-mapped |
 //! | `gather` | no | kernels that gather, listed last and never chosen: baselines for benches |
 //!
@@ -101,6 +108,8 @@ mod activation;
 mod activations;
 mod aligned;
 mod bands;
+pub mod bound;
+mod buffer;
 pub mod bytes;
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
@@ -122,6 +131,7 @@ mod weights;
 
 pub use activation::Activation;
 pub use activations::Activations;
+pub use buffer::Buffer;
 pub use bytes::Bytes;
 pub use driver::{Scratch, Shape, Workspace, matmul, matmul_packed, matmul_rows};
 pub use element::Element;

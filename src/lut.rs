@@ -125,6 +125,9 @@ impl Lut {
 
     /// If the entries are `c − 1` times one step, each within one ulp of the largest entry (as in
     /// tables made by `(c−1)/254·max` in f32): the exact table, and the step to put into the scale.
+    ///
+    /// Rounding the step to f32 moves entries by up to another such ulp. So products differ by at most
+    /// `2·ulp · Σ|x · scale|` from those of the given table, beside the [bound](mod@crate::bound) of their mode.
     pub fn split_affine(values: &[f32; 256]) -> Option<(Self, f32)> {
         let max = values[255];
         let ulp = f64::from(max.next_up()) - f64::from(max);

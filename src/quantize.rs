@@ -87,6 +87,6 @@ pub(crate) fn multiplied(mut line: [i32; LINE], by: Multipliers) -> [i32; LINE] 
 
 /// A8's integer multiplier of a group: the smallest in 1…255 that lets its digits reach `max`.
 #[inline(always)]
-fn multiplier(max: f32, scale: TokenScale) -> f64 {
+pub(crate) fn multiplier(max: f32, scale: TokenScale) -> f64 {
     (f64::from(max) * scale.inv / 127.0).ceil().clamp(1.0, 255.0)
 }

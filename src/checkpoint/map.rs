@@ -8,11 +8,40 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 
 /// The bytes of a file, shared by everything that was read from it.
-pub(super) type FileBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+pub(super) enum FileBytes {
+    Mapped(memmap2::Mmap),
+    Read(Vec<u8>),
+}
+
+impl AsRef<[u8]> for FileBytes {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Read(bytes) => bytes,
+        }
+    }
+}
+
+impl FileBytes {
+    /// Has all pages of a map read and entered into the page table.
+    pub fn prefault(&self) -> std::io::Result<()> {
+        let Self::Mapped(map) = self else { return Ok(()) };
+        #[cfg(target_os = "linux")]
+        match map.advise(memmap2::Advice::PopulateRead) {
+            // Linux before 5.14 does not know it.
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {}
+            done => return done,
+        }
+        // The smallest page there is.
+        let touched = map.iter().step_by(4096).fold(0, |all, byte| all ^ byte);
+        std::hint::black_box(touched);
+        Ok(())
+    }
+}
 
 /// Maps a regular file.
 #[expect(unsafe_code, reason = "a memory map is only as constant as the file behind it")]
-pub(super) fn map(path: &Path) -> Result<FileBytes> {
+pub(super) fn map(path: &Path) -> Result<Arc<FileBytes>> {
     let error = |e| Error::file(path, e);
     // Looked at before it is opened: opening a pipe would wait for its other end.
     let kind = std::fs::metadata(path).map_err(error)?;
@@ -27,9 +56,37 @@ pub(super) fn map(path: &Path) -> Result<FileBytes> {
     // and renames it, which leaves this one's bytes alone. That no other program shortens or rewrites
     // the file while it is mapped is a precondition that `TensorFile::open` documents.
     if let Ok(map) = unsafe { memmap2::Mmap::map(&file) } {
-        return Ok(Arc::new(map));
+        return Ok(Arc::new(FileBytes::Mapped(map)));
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(error)?;
-    Ok(Arc::new(bytes))
+    Ok(Arc::new(FileBytes::Read(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::tests::smaps;
+
+    #[test]
+    fn prefault() {
+        for len in [0usize, 1, 4096, 3_000_001] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+            std::fs::write(file.path(), &bytes).unwrap();
+            let mapped = map(file.path()).unwrap();
+            let resident = || -> Option<usize> {
+                smaps((*mapped).as_ref(), "Rss")?.strip_suffix(" kB")?.parse().ok()
+            };
+            let before = resident();
+            mapped.prefault().unwrap();
+            match (before, resident()) {
+                (Some(before), Some(after)) if len > 1 << 20 => {
+                    assert!(before * 1024 < len && after * 1024 >= len, "{before} kB, {after} kB");
+                }
+                _ => println!("of {len} bytes only that they are there was tested"),
+            }
+            assert!((*mapped).as_ref() == bytes);
+        }
+    }
 }

@@ -30,6 +30,7 @@
 //! convert(&original, "coded.safetensors".as_ref(), &conversion, &mut |_, _| Ok(()))?;
 //!
 //! let coded = Checkpoint::open("coded.safetensors")?;
+//! coded.file().prefault()?; // if all layers will be used, and often
 //! for layer in coded.layers() {
 //!     let weights = coded.weights(layer)?; // codes and signs are read where they are mapped
 //!     println!("{}: {} bytes", layer.name, weights.bytes());

@@ -18,7 +18,7 @@ use half::{bf16, f16};
 #[derive(Clone)]
 pub struct TensorFile {
     path: PathBuf,
-    bytes: FileBytes,
+    bytes: Arc<FileBytes>,
     data: usize,
     header: Header,
     index: BTreeMap<String, usize>,
@@ -55,6 +55,19 @@ impl TensorFile {
         Ok(Self { path: path.into(), bytes, data, header, index })
     }
 
+    /// Reads the whole file now, and has its pages ready: otherwise the first product with a layer waits for
+    /// the disk, and for the system every few pages even if the file is in memory already.
+    ///
+    /// Worth it for files whose layers are all used, more than once; opening alone reads no more than the
+    /// header. The system may still take pages back when memory is short. Where a file could not be mapped,
+    /// it has been read by [`TensorFile::open`], and nothing is left to do.
+    ///
+    /// # Errors
+    /// [`Error::File`]: the file cannot be read.
+    pub fn prefault(&self) -> Result<()> {
+        self.bytes.prefault().map_err(|e| Error::file(&self.path, e))
+    }
+
     /// The file's path, as it was given.
     pub fn path(&self) -> &Path {
         &self.path
@@ -83,7 +96,8 @@ impl TensorFile {
     /// The bytes of the tensor of a name, sharing the map.
     pub(super) fn shared(&self, name: &str) -> Option<Bytes<'static>> {
         let range = &self.header.tensors[*self.index.get(name)?].range;
-        Bytes::shared(Arc::clone(&self.bytes), self.data + range.start..self.data + range.end)
+        let bytes = Arc::clone(&self.bytes);
+        Bytes::shared(bytes, self.data + range.start..self.data + range.end)
     }
 
     fn view<'a>(&'a self, entry: &'a Entry) -> Tensor<'a> {

@@ -14,6 +14,7 @@ mod scan;
 use std::ops::Range;
 
 use crate::bands;
+use crate::buffer::Buffer;
 use crate::bytes::Bytes;
 use crate::element::Element;
 use crate::error::{Error, Result, area};
@@ -148,8 +149,8 @@ impl Weights<'static> {
         let overflow = |_| Error::Overflow { what: "scales", rows: grid_rows, cols: grid_cols };
         units.try_reserve_exact(grid).map_err(overflow)?;
         units.resize(grid, Unit::default());
-        let mut codes = vec![0; expected];
-        let mut signs = format.has_signs().then(|| vec![0; n * sign_stride(k)]);
+        let mut codes = Buffer::zeroed(expected);
+        let mut signs = format.has_signs().then(|| Buffer::zeroed(n * sign_stride(k)));
 
         let lut = match fixed_table(format) {
             // Blocks of one row and a table known beforehand: scan and encode while in cache.

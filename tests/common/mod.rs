@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod bad;
+pub mod contract;
 
 use lutmul::{Bytes, Format, Granularity, Lut, Scales, Weights, sign_stride};
 use rand::rngs::StdRng;

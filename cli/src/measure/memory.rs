@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use lutmul::checkpoint::TensorFile;
-use lutmul::{Bytes, Weights};
+use lutmul::{Buffer, Bytes, Weights};
 
 use super::machine;
 use crate::table;
@@ -67,41 +67,37 @@ pub type Region = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// Makes memory, and fills it.
 pub fn region(pages: Pages, len: usize, fill: impl FnOnce(&mut [u8])) -> Result<Region> {
-    const HUGE: usize = 2 << 20;
     let what = || format!("{} of memory on pages \"{pages}\"", table::bytes(len));
     if pages == Pages::Huge {
+        const HUGE: usize = 2 << 20;
         ensure!(Pages::has_huge(), "pages \"2m\": this system has no transparent huge pages");
+        // Whole pages, however small the matrix is.
+        let size = len.max(1).checked_next_multiple_of(HUGE).with_context(what)?;
+        let mut memory = Buffer::zeroed(size);
+        ensure!(memory.asked_for_huge_pages(), "{}: the system refuses them", what());
+        fill(&mut memory[..len]);
+        return Ok(Arc::new(Filled { memory, len }));
     }
-    let size = len.max(1).checked_next_multiple_of(HUGE).with_context(what)?;
-    let mut map = memmap2::MmapMut::map_anon(size).with_context(what)?;
+    let mut memory = memmap2::MmapMut::map_anon(len.max(1)).with_context(what)?;
+    // Huge pages may be given unasked. A system that was built without them doesn't know the advice.
     #[cfg(target_os = "linux")]
-    {
-        let advice = match pages {
-            Pages::Huge => memmap2::Advice::HugePage,
-            // Where huge pages are given unasked.
-            Pages::Small | Pages::File => memmap2::Advice::NoHugePage,
-        };
-        // A system built without huge pages doesn't know that advice.
-        let advised = map.advise(advice);
-        if pages == Pages::Huge {
-            advised.with_context(what)?;
-        }
-    }
-    fill(&mut map[..len]);
+    let _ = memory.advise(memmap2::Advice::NoHugePage);
+    fill(&mut memory[..len]);
     if pages == Pages::File {
-        return file(&map[..len]).context("a temporary file");
+        return file(&memory[..len]).context("a temporary file");
     }
-    Ok(Arc::new(Filled { map, len }))
+    Ok(Arc::new(Filled { memory, len }))
 }
 
-struct Filled {
-    map: memmap2::MmapMut,
+/// The first bytes of some memory.
+struct Filled<M> {
+    memory: M,
     len: usize,
 }
 
-impl AsRef<[u8]> for Filled {
+impl<M: AsRef<[u8]>> AsRef<[u8]> for Filled<M> {
     fn as_ref(&self) -> &[u8] {
-        &self.map[..self.len]
+        &self.memory.as_ref()[..self.len]
     }
 }
 
@@ -131,7 +127,9 @@ fn file(bytes: &[u8]) -> Result<Region> {
     file.write_all(bytes)?;
     file.flush()?;
     // The map outlives the name.
-    Ok(Arc::new(Mapped(TensorFile::open(file.path())?)))
+    let file = TensorFile::open(file.path())?;
+    file.prefault()?;
+    Ok(Arc::new(Mapped(file)))
 }
 
 /// Copies of a matrix, side by side in memory of their own.

@@ -1,0 +1,297 @@
+//! The ends of the number range in integer modes: every kernel gives the bits of the contract there too,
+//! and what is beyond an end is an error, or infinite where the sum is.
+
+mod common;
+
+use common::bad::{BEFORE, fails, one_thread, ones, per_tensor, text};
+use common::contract::{MODES, contract};
+use lutmul::bound::error_bound;
+use lutmul::{
+    Activations, Element, Epilogue, Error, Granularity, Kernel, Lut, MatMut, MatRef, Mode, Options,
+    Scales, Weights, Workspace, bf16, matmul, reference,
+};
+use rand::RngExt;
+
+const SMALLEST: f32 = f32::from_bits(1);
+
+fn product<X: Element>(
+    w: &Weights<'_>,
+    x: &[X],
+    bias: Option<&[f32]>,
+    options: &Options,
+) -> Result<Vec<f32>, Error> {
+    let m = x.len() / w.k();
+    let mut y = vec![BEFORE; m * w.n()];
+    let (x, to) = (MatRef::new(x, m, w.k())?, MatMut::new(&mut y, m, w.n())?);
+    let epilogue = Epilogue { bias, ..Epilogue::default() };
+    matmul(w, x, to, &epilogue, options, &mut Workspace::new())?;
+    Ok(y)
+}
+
+fn bits(y: &[f32]) -> Vec<u32> {
+    y.iter().map(|y| y.to_bits()).collect()
+}
+
+/// Tables with entries at the ends of the range, and whether they come with a sign plane.
+fn tables() -> Vec<(&'static str, Lut, bool)> {
+    let of = |f: &dyn Fn(usize) -> f32| Lut::new(&std::array::from_fn(f)).expect("a finite table");
+    let bits = |c: usize| f32::from_bits(c as u32);
+    let signed = move |c: usize| if c < 128 { bits(c) } else { -bits(c - 128) };
+    vec![
+        ("zeros", of(&|_| 0.0), true),
+        ("zeros of both signs", of(&|c| [0.0, -0.0][c % 2]), false),
+        ("zeros but for one", of(&|c| if c == 200 { -3.0 } else { 0.0 }), false),
+        ("zeros and NaN", of(&|c| if c == 7 { f32::NAN } else { 0.0 }), false),
+        ("subnormal, a byte", of(&bits), true),
+        ("subnormal, signed", of(&signed), false),
+        ("subnormal, two bytes", of(&|c| bits(c * 257)), true),
+        ("subnormal, rounded", of(&|c| -bits(c * 30_001)), false),
+        ("subnormal and normal", of(&|c| [SMALLEST, 1.0, -1e-40, 0.5][c % 4]), false),
+        ("the largest", of(&|_| f32::MAX), true),
+        ("up to the largest", of(&|c| (c as f32 / 127.5 - 1.0) * f32::MAX), false),
+        ("from end to end", of(&|c| [f32::MAX, SMALLEST, -f32::MAX, 1.0, 0.0][c % 5]), false),
+    ]
+}
+
+/// Tokens at the ends of the range.
+fn tokens(k: usize) -> Vec<(&'static str, Vec<f32>)> {
+    let of = |f: &dyn Fn(usize) -> f32| (0..k).map(f).collect::<Vec<_>>();
+    let sign = |i: usize| if i % 3 == 1 { -1.0f32 } else { 1.0 };
+    let only = |at: usize, x: f32| of(&move |i| if i == at { x } else { 0.0 });
+    vec![
+        ("zeros", of(&|_| 0.0)),
+        ("zeros of both signs", of(&|i| 0.0 * sign(i))),
+        ("one smallest, first", only(0, SMALLEST)),
+        ("one smallest, last", only(k - 1, -SMALLEST)),
+        ("all smallest", of(&|i| SMALLEST * sign(i))),
+        ("subnormal", of(&|i| f32::from_bits(i as u32 * 40_001 % (1 << 23)) * sign(i))),
+        ("one largest, last", only(k - 1, f32::MAX)),
+        ("all largest", of(&|_| f32::MAX)),
+        ("largest of both signs", of(&|i| f32::MAX * sign(i))),
+        ("near the largest", of(&|i| f32::MAX * (1.0 - i as f32 / k as f32) * sign(i))),
+        ("from end to end", of(&|i| [f32::MAX, SMALLEST, -1.0, f32::MIN_POSITIVE][i % 4])),
+        ("one", of(&|_| 1.0)),
+    ]
+}
+
+#[test]
+fn every_kernel_gives_the_bits_of_the_contract_at_the_ends() {
+    const SCALES: [(&str, &[f32]); 5] = [
+        ("ones", &[1.0]),
+        ("smallest", &[SMALLEST]),
+        ("largest", &[f32::MAX, -f32::MAX]),
+        ("from end to end", &[f32::MAX, SMALLEST, -1.0, 0.0, 1e-30]),
+        ("small", &[1e-36, 3e-37]),
+    ];
+    let granularities = [
+        Granularity::Tensor,
+        Granularity::Row,
+        Granularity::Group(32),
+        Granularity::Group(64),
+        Granularity::Group(96),
+        Granularity::Block(2, 128),
+    ];
+    let mut rng = common::rng("every_kernel_gives_the_bits_of_the_contract_at_the_ends");
+    let mut cases = Vec::new();
+    for table in 0..tables().len() {
+        for scales in SCALES {
+            for (i, k) in [1, 31, 33, 64, 65, 130, 200].into_iter().enumerate() {
+                cases.push((table, scales, k, granularities[(table + i) % granularities.len()]));
+            }
+        }
+    }
+    let cases = common::thin("tables × scales × k", cases, 19);
+    let (mut failures, mut infinite, mut finite) = (Vec::new(), 0, 0);
+    for (i, (table, (scales, values), k, granularity)) in cases.into_iter().enumerate() {
+        let (name, lut, signed) = tables().swap_remove(table);
+        let n = 5;
+        let random = common::weights(&mut rng, (n, k), &lut, signed, granularity);
+        let count = random.scales().values().len();
+        let values = values.iter().copied().cycle().take(count).collect();
+        let scale = Scales::new(granularity, n, k, values).expect("scales");
+        let signs = random.signs().map(|s| s.to_vec().into());
+        let w = Weights::new((n, k), lut, random.codes().to_vec(), signs, scale).expect("weights");
+        let bias: Vec<f32> = (0..n).map(|_| rng.random_range(-1.0..1.0) * f32::MAX).collect();
+        let bias = Some(&bias[..]).filter(|_| i % 3 == 0);
+        let all = tokens(k);
+        // Both shapes, with one, some and all of the tokens.
+        for tokens in [&all[i % all.len()..][..1], &all[i % 5..][..7], &all] {
+            let names: Vec<_> = tokens.iter().map(|(name, _)| *name).collect();
+            let x: Vec<f32> = tokens.iter().flat_map(|(_, x)| x.clone()).collect();
+            let narrow: Vec<bf16> = x.iter().map(|x| bf16::from_f32_const(*x)).collect();
+            let narrow_x: Vec<f32> = narrow.iter().map(|x| x.to_f32()).collect();
+            let m = tokens.len();
+            let exact = reference::matmul(&w, &x, m).expect("a reference");
+            for mode in MODES {
+                let expected = contract(&w, &x, m, mode, bias);
+                let expected_narrow = contract(&w, &narrow_x, m, mode, bias);
+                let from = MatRef::new(&x, m, k).expect("x");
+                let bounds = error_bound(&w, 0..n, from, mode).expect("bounds");
+                for kernel in Kernel::available() {
+                    let options = one_thread(kernel).mode(mode);
+                    let y = product(&w, &x, bias, &options).expect("a product");
+                    let y_narrow = product(&w, &narrow, bias, &options).expect("a product");
+                    let wrong = (0..y.len()).find(|i| y[*i].to_bits() != expected[*i].to_bits());
+                    let same = bits(&y_narrow) == bits(&expected_narrow);
+                    if wrong.is_some() || !same {
+                        let at = wrong.unwrap_or(0);
+                        failures.push(format!(
+                            "{}, {mode}, {name}, {granularity} {scales}, {m}×{n}×{k}: {:e} for {:e}, \
+                             token {:?} (bf16 right: {same})",
+                            kernel.name(),
+                            y[at],
+                            expected[at],
+                            names[at / n],
+                        ));
+                    }
+                    for (i, y) in y.iter().enumerate().filter(|_| bias.is_none()) {
+                        let error = (f64::from(*y) - exact.y[i]).abs();
+                        let rounded = (k + 8) as f64 * f64::EPSILON * exact.abs_sum[i];
+                        let (bound, y) = (bounds[i].total(), *y);
+                        // Infinite only where a sum may be.
+                        assert!(bound == f64::INFINITY || error <= bound + rounded, "{y:e} {name}");
+                        assert!(!y.is_nan());
+                        *(if y.is_finite() { &mut finite } else { &mut infinite }) += 1;
+                    }
+                }
+            }
+        }
+    }
+    println!("{finite} finite outputs, {infinite} infinite ones");
+    assert!(infinite > 100 && finite > infinite);
+    assert!(
+        failures.is_empty(),
+        "{} failures:\n{}",
+        failures.len(),
+        failures[..failures.len().min(30)].join("\n")
+    );
+}
+
+/// The sum is infinite only if its f64 is beyond f32: not one that cancels, nor one that a scale brings back.
+#[test]
+fn infinite_only_where_the_sum_is() {
+    let k = 96;
+    // 0.5, 1 and 2 times what makes f32::MAX of 96 products of f32::MAX.
+    for (by, infinite) in [(0.5, false), (0.999, false), (1.001, true), (2.0, true)] {
+        let scales = Scales::tensor(1, k, by / k as f32).expect("a scale");
+        let w = Weights::new((1, k), Lut::int8(), vec![1; k], None, scales).expect("weights");
+        for mode in MODES {
+            for kernel in Kernel::available() {
+                for m in [1, 9] {
+                    let options = one_thread(kernel).mode(mode);
+                    let y = product(&w, &vec![f32::MAX; m * k], None, &options).expect("a product");
+                    let what = || format!("{}, {mode}, {by}: {y:?}", kernel.name());
+                    assert!(y.iter().all(|y| y.is_infinite() == infinite), "{}", what());
+                    assert!(infinite || (y[0] / f32::MAX - by).abs() < 1e-6, "{}", what());
+                    // Sums on the way are beyond f32, and cancel.
+                    let mut x = vec![f32::MAX; m * k];
+                    for x in x.chunks_mut(k) {
+                        x[..k / 2].fill(-f32::MAX);
+                    }
+                    let y = product(&ones(1, k), &x, None, &options).expect("a product");
+                    assert_eq!(bits(&y), vec![0; m], "{}, {mode}", kernel.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn more_columns_than_a_sum_holds() {
+    let most = 1 << 24;
+    let refuses = |w: &Weights<'_>, m: usize, mode: Mode, kernel: Kernel| {
+        let (options, x) = (one_thread(kernel).mode(mode), vec![bf16::ONE; m * w.k()]);
+        let message = fails(&mut vec![BEFORE; m * w.n()], |y| {
+            let (x, to) = (MatRef::new(&x, m, w.k())?, MatMut::new(y, m, w.n())?);
+            matmul(w, x, to, &Epilogue::default(), &options, &mut Workspace::new())
+        });
+        let x = MatRef::new(&x, m, w.k()).expect("x");
+        assert_eq!(text(Activations::new().pack(w, x, &options)), message);
+        message
+    };
+    for (mode, kernel) in MODES.into_iter().flat_map(|m| Kernel::available().map(move |k| (m, k))) {
+        let expected =
+            |k: usize| format!("k: {k} columns are beyond the 16777216 that {mode} sums exactly");
+        // Without rows or tokens, k costs nothing.
+        for k in [most + 1, usize::MAX / 2] {
+            assert_eq!(refuses(&ones_without_rows(k), 0, mode, kernel), expected(k));
+        }
+        if mode == Mode::A24 {
+            assert_eq!(refuses(&ones(1, most + 1), 1, mode, kernel), expected(most + 1));
+        }
+        let options = one_thread(kernel).mode(mode);
+        let fits = ones_without_rows(most);
+        let x = MatRef::<f32>::new(&[], 0, most).expect("x");
+        Activations::new().pack(&fits, x, &options).expect("as many as fit");
+    }
+}
+
+fn ones_without_rows(k: usize) -> Weights<'static> {
+    Weights::new((0, k), Lut::int8(), vec![], None, per_tensor((0, k))).expect("weights")
+}
+
+/// The largest sums: as many columns as there may be, all codes and activations the largest.
+#[test]
+fn the_largest_sums() {
+    let lut = Lut::new(&std::array::from_fn(|c| if c == 255 { 65535.0 } else { c as f32 }));
+    let lut = lut.expect("a table");
+    // The row shape at the end of i64; the panel shape with what a test can spend on memory.
+    let shapes =
+        if common::quick() { [(1, 1 << 18), (9, 1 << 14)] } else { [(1, 1 << 24), (9, 1 << 18)] };
+    for (m, k) in shapes {
+        let scales = per_tensor((1, k));
+        for signs in [None, Some(vec![0xFF; k / 8].into())] {
+            let w = Weights::new((1, k), lut.clone(), vec![255; k], signs, scales.clone());
+            let w = w.expect("weights");
+            let x = vec![-2f32; m * k];
+            for mode in MODES {
+                // All tokens are the same.
+                let expected = contract(&w, &x[..k], 1, mode, None);
+                for kernel in Kernel::available() {
+                    let y =
+                        product(&w, &x, None, &one_thread(kernel).mode(mode)).expect("a product");
+                    let what = || format!("{}, {mode}, {m}×1×{k}", kernel.name());
+                    assert_eq!(bits(&y), bits(&expected.repeat(m)), "{}", what());
+                    let exact = 2.0 * 65535.0 * k as f32;
+                    assert!((y[0].abs() / exact - 1.0).abs() < 1e-6, "{}", what());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn groups_that_are_no_multiple_of_32() {
+    let x = [1f32; 9 * 130];
+    for (mode, kernel) in MODES.into_iter().flat_map(|m| Kernel::available().map(move |k| (m, k))) {
+        for granularity in [1, 16, 31, 33, 48, 129]
+            .map(Granularity::Group)
+            .into_iter()
+            .chain([Granularity::Block(2, 16), Granularity::Block(5, 100)])
+        {
+            let multiply = |k: usize, m: usize, y: &mut [f32]| {
+                let (rows, cols) = granularity.grid(5, k);
+                let scales = Scales::new(granularity, 5, k, vec![2.0; rows * cols])?;
+                let w = Weights::new((5, k), Lut::int8(), vec![1; 5 * k], None, scales)?;
+                let (x, to) = (MatRef::new(&x[..m * k], m, k)?, MatMut::new(y, m, 5)?);
+                let options = one_thread(kernel).mode(mode);
+                matmul(&w, x, to, &Epilogue::default(), &options, &mut Workspace::new())
+            };
+            let group = granularity.block(5, 130).1;
+            for m in [1, 9] {
+                let message = fails(&mut vec![BEFORE; 5 * m], |y| multiply(130, m, y));
+                let expected = format!(
+                    "scales: groups of {group} along k are no multiple of 32, as {mode} asks"
+                );
+                assert_eq!(message, expected, "{}", kernel.name());
+                // One group, whole or not, is a scale of the row.
+                for k in [group, group.div_ceil(2)] {
+                    let mut y = vec![BEFORE; 5 * m];
+                    multiply(k, m, &mut y).expect("one group");
+                    let right = |y: &f32| (y - 2.0 * k as f32).abs() < 1e-3;
+                    assert!(y.iter().all(right), "{}, {mode}, {granularity}, {k}", kernel.name());
+                }
+            }
+        }
+    }
+}
