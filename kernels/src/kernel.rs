@@ -58,13 +58,13 @@ static KERNELS: &[Pair] = &[
     Pair {
         name: "avx512vbmi",
         float: &crate::x86::vbmi::ENTRY,
-        int: &[&crate::x86::vnni::INT_ENTRY],
+        int: &[&crate::x86::vnni::INT_ENTRY, &crate::x86::dpwssd::INT_ENTRY],
     },
     #[cfg(target_arch = "x86_64")]
     Pair {
         name: "avx512",
         float: &crate::x86::avx512::ENTRY,
-        int: &[&crate::x86::madd::INT_ENTRY],
+        int: &[&crate::x86::madd512::INT_ENTRY],
     },
     #[cfg(target_arch = "x86_64")]
     Pair { name: "avx2", float: &crate::x86::avx2::ENTRY, int: &[&crate::x86::madd::INT_ENTRY] },

@@ -41,6 +41,13 @@ impl Words {
         Self { words, flip }
     }
 
+    /// A plane of the table.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(crate) fn plane(&self, plane: usize) -> &[i16; 256] {
+        &self.words[plane]
+    }
+
     /// A plane of a line of codes.
     #[inline]
     pub(crate) fn lookup(&self, plane: usize, codes: &[u8; LINE]) -> [i16; LINE] {

@@ -1,0 +1,125 @@
+//! 512-bit words of weights, for the integer kernels `madd512` and `dpwssd`.
+//!
+//! Codes are widened to words (QINS linear, int8), or looked up with `vpermi2w`: four of them, each in a
+//! quarter of the table, and three blends by the code's upper bits. A sign is a masked subtraction.
+
+use std::arch::x86_64::*;
+
+use crate::image::{IMAGE_PLANES, Image};
+use crate::int::IntRow;
+use crate::portion::LINE;
+use crate::words::{BELOW_ONE, LOOKUP, Words};
+
+pub(super) const WORDS: bool = true;
+pub(super) const INT_LANES: usize = 16;
+/// Lines, of four additions to a lane, and steps, of one: i32 holds 129 of 2 · 255 · 32,512.
+pub(super) const FLUSH: usize = 64;
+pub(super) const FLUSH_STEPS: usize = 128;
+
+/// Vectors of words in a line.
+const PARTS: usize = LINE / 32;
+
+pub(super) type Limb = i16;
+pub(super) type I = __m512i;
+
+/// The planes of a line as signed words.
+pub(super) type IntLine<const P: usize> = [[__m512i; PARTS]; P];
+
+/// Eight registers of 32 words a plane, and what int8 codes are xored with.
+pub(super) struct IntRegs {
+    planes: [[__m512i; 8]; IMAGE_PLANES],
+    flip: __m256i,
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn load_image<const D: u8, const P: usize>(image: &Image) -> IntRegs {
+    let words = Words::new::<D, P>(image);
+    IntRegs {
+        planes: std::array::from_fn(|p| bytemuck::cast(*words.plane(p))),
+        flip: _mm256_set1_epi8(words.flip as i8),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+pub(super) fn int_decode<const D: u8, const P: usize>(
+    image: &IntRegs,
+    codes: &[u8; LINE],
+    signs: u64,
+) -> IntLine<P> {
+    let mut line = [[_mm512_setzero_si512(); PARTS]; P];
+    let halves: [__m256i; PARTS] = bytemuck::cast(*codes);
+    for j in 0..PARTS {
+        if D == BELOW_ONE {
+            line[0][j] = _mm512_cvtepu8_epi16(_mm256_subs_epu8(halves[j], _mm256_set1_epi8(1)));
+        } else if D == LOOKUP {
+            let codes = _mm512_cvtepu8_epi16(halves[j]);
+            for p in 0..P {
+                line[p][j] = lookup(&image.planes[p], codes);
+            }
+        } else {
+            line[0][j] = _mm512_cvtepi8_epi16(_mm256_xor_si256(halves[j], image.flip));
+        }
+        let negative = (signs >> (32 * j)) as u32;
+        for p in 0..P {
+            line[p][j] =
+                _mm512_mask_sub_epi16(line[p][j], negative, _mm512_setzero_si512(), line[p][j]);
+        }
+    }
+    line
+}
+
+/// Words out of a table of 256.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn lookup(table: &[__m512i; 8], codes: __m512i) -> __m512i {
+    let quarter = |q: usize| _mm512_permutex2var_epi16(table[2 * q], codes, table[2 * q + 1]);
+    let odd = _mm512_test_epi16_mask(codes, _mm512_set1_epi16(0x40));
+    let upper = _mm512_test_epi16_mask(codes, _mm512_set1_epi16(0x80));
+    let low = _mm512_mask_blend_epi16(odd, quarter(0), quarter(1));
+    let high = _mm512_mask_blend_epi16(odd, quarter(2), quarter(3));
+    _mm512_mask_blend_epi16(upper, low, high)
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn int_zero() -> I {
+    _mm512_setzero_si512()
+}
+
+/// Lanes are widened before they are added to each other.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn int_sum(v: I) -> i64 {
+    let low = _mm512_cvtepi32_epi64(_mm512_castsi512_si256(v));
+    let high = _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64::<1>(v));
+    _mm512_reduce_add_epi64(_mm512_add_epi64(low, high))
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn int_sum4(v: [I; 4]) -> [i64; 4] {
+    [int_sum(v[0]), int_sum(v[1]), int_sum(v[2]), int_sum(v[3])]
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn int_store<const P: usize>(weights: &IntLine<P>, to: &mut [IntRow], line: usize) {
+    for p in 0..P {
+        let steps: &mut [u32; LINE / 2] = &mut to[p].as_chunks_mut().0[line];
+        *steps = bytemuck::cast(weights[p]);
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn int_splat(step: u32) -> I {
+    _mm512_set1_epi32(step as i32)
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn int_load(steps: &[u32; INT_LANES]) -> I {
+    bytemuck::cast(*steps)
+}
