@@ -56,7 +56,7 @@ pub(crate) fn line(x: &[f32; LINE], scale: TokenScale, mode: Mode) -> ([i32; LIN
     }
     if mode != Mode::A8 {
         for (out, x) in out.iter_mut().zip(x) {
-            *out = round_half_even(f64::from(*x) * scale.inv) as i32;
+            *out = round_half_even(f64::from(*x) * scale.inv);
         }
         return (out, multipliers);
     }
@@ -65,7 +65,7 @@ pub(crate) fn line(x: &[f32; LINE], scale: TokenScale, mode: Mode) -> ([i32; LIN
         let multiplier = multiplier(max_abs(group), scale);
         *to = multiplier as i32;
         for (out, x) in out.iter_mut().zip(group) {
-            *out = round_half_even(f64::from(*x) * scale.inv / multiplier) as i32;
+            *out = round_half_even(f64::from(*x) * scale.inv / multiplier);
         }
     }
     (out, multipliers)

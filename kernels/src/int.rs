@@ -89,7 +89,7 @@ impl Limbs {
             }
             let (weight, inverse) = (*weight as i32, 1.0 / *weight as f64);
             for (limb, rest) in limb.iter_mut().zip(&mut rest) {
-                *limb = round_half_even(f64::from(*rest) * inverse) as i32;
+                *limb = round_half_even(f64::from(*rest) * inverse);
                 *rest -= *limb * weight;
             }
         }
@@ -97,12 +97,15 @@ impl Limbs {
     }
 }
 
-/// The nearest integer, half to even, of an f64 below 2⁵¹ in magnitude: two additions, which every
-/// vector unit has, where rounding instructions are not part of every x86-64.
+/// The nearest integer, half to even, of an f64 below 2³¹ in magnitude.
+///
+/// One addition, which every vector unit has, where rounding instructions are not part of every x86-64:
+/// it moves the integer to the lowest bits. (`as` would check for numbers that don't fit.)
 #[inline(always)]
-pub fn round_half_even(v: f64) -> f64 {
+pub fn round_half_even(v: f64) -> i32 {
+    /// 1.5 · 2⁵², whose last bit is 1.
     const ROUND: f64 = 6_755_399_441_055_744.0;
-    (v + ROUND) - ROUND
+    (v + ROUND).to_bits() as i32
 }
 
 /// Some columns of some rows of a matrix of weights, for integer kernels.

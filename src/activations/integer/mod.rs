@@ -64,9 +64,14 @@ pub(super) fn pack<X: Element>(
     }
     tokens.resize(m, TokenScale::default());
     crate::driver::for_each_chunk(tokens, TOKENS, threads, |i, tokens| {
-        for (j, token) in tokens.iter_mut().enumerate() {
-            *token = TokenScale::new(max_abs(x.row(i * TOKENS + j)), layout.mode);
-        }
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (j, token) in tokens.iter_mut().enumerate() {
+                    *token = TokenScale::new(max_abs(x.row(i * TOKENS + j)), layout.mode);
+                }
+            },
+        );
     });
     let quantiser = Quantiser { x, scales: tokens, mode: layout.mode, limbs: layout.limbs };
     match layout.shape {
@@ -93,6 +98,7 @@ pub(super) fn pack<X: Element>(
 }
 
 /// The largest magnitude of a row.
+#[inline(always)]
 fn max_abs<X: Element>(row: &[X]) -> f32 {
     if let Some(row) = X::as_f32(row) {
         return quantize::max_abs(row);
