@@ -155,8 +155,9 @@ impl Row {
         for versus in &self.versus {
             cells.push(cell(&format!("vs {}", versus.peer), some(versus.speedup(), 2)));
         }
-        cells.push(cell("error", format!("{:.1e}", self.errors.arithmetic)));
-        cells.push(cell("image", self.errors.image.map_or("-".into(), |e| format!("{e:.1e}"))));
+        let error = |error: f64| if error == 0.0 { "0".into() } else { format!("{error:.1e}") };
+        cells.push(cell("error", error(self.errors.arithmetic)));
+        cells.push(cell("image", self.errors.image.map_or("-".into(), error)));
         cells
     }
 }
