@@ -1,5 +1,6 @@
 //! `lutmul bench`: how fast products are, and how close to what the machine can do.
 
+mod peers;
 mod plan;
 mod report;
 mod run;

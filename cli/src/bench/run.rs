@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use lutmul::{Mode, Options, Shape, Weights, sign_stride};
 
+use super::peers;
 use super::plan::Plan;
 use super::report::{Errors, Label, Row};
 use crate::measure::{
-    Budget, Caches, Case, Dims, Encoded, Lutmul, Pages, Product, Reader, Sampled, Team,
-    activations, check_free, copies, copies_for, cpu, gaussian_weights, head,
+    Budget, Caches, Case, Dims, Lutmul, Pages, Product, Reader, Sampled, Team, activations,
+    check_free, copies, copies_for, cpu, gaussian_weights, head,
 };
 use crate::progress;
 
@@ -73,14 +74,6 @@ struct Material {
     panel: Vec<Weights<'static>>,
 }
 
-/// Weights as a peer has them.
-struct Peer {
-    name: &'static str,
-    /// As many copies as it takes for few tokens, if there are such products.
-    copies: Vec<Box<dyn Encoded>>,
-    expected: Sampled,
-}
-
 /// Outputs of some weights in f64.
 struct Expected {
     table: Sampled,
@@ -89,14 +82,14 @@ struct Expected {
 }
 
 /// A product to measure.
-struct Entry<'a> {
-    label: Label,
+pub struct Entry<'a> {
+    pub label: Label,
     /// Whether it is one of few tokens.
-    quick: bool,
+    pub quick: bool,
     /// The rate at which memory is read counts for it on these pages.
-    pages: Option<Pages>,
-    case: Case<'a, Box<dyn Product + 'a>>,
-    errors: Errors,
+    pub pages: Option<Pages>,
+    pub case: Case<'a, Box<dyn Product + 'a>>,
+    pub errors: Errors,
 }
 
 struct Bench<'a> {
@@ -119,12 +112,12 @@ impl Bench<'_> {
         let x = activations((tokens, dims.k), plan.seed, plan.outliers);
         let floats = gaussian_weights((dims.n, dims.k), plan.seed);
         let materials = self.materials(&floats, dims)?;
-        let peers = self.peers(&floats, dims, &x)?;
+        let peers = peers::encode(plan, self.caches, &floats, dims, &x)?;
         drop(floats);
 
         bar.set_message("warming up");
         let mut entries = self.entries(&materials, &x)?;
-        entries.extend(self.peer_entries(&peers, &x, dims.k)?);
+        entries.extend(peers::entries(plan, self.teams, &peers, &x)?);
         entries.sort_by_key(|entry| entry.case.size().m);
 
         let mut reads: BTreeMap<(Pages, usize), f64> = BTreeMap::new();
@@ -205,106 +198,59 @@ impl Bench<'_> {
     }
 
     fn entries<'a>(&'a self, materials: &'a [Material], x: &'a [f32]) -> Result<Vec<Entry<'a>>> {
-        let plan = self.plan;
         let mut entries = Vec::new();
         for material in materials {
             for (shape, copies) in [(Shape::Row, &material.row), (Shape::Panel, &material.panel)] {
-                let Some(w) = copies.first() else { continue };
-                let warm = plan.warm && shape == Shape::Row;
-                let expected = Expected::new(w, x, plan.modes.iter().any(|m| m.is_integer()));
-                for m in plan.tokens.iter().filter(|m| Shape::of(w, **m) == shape) {
-                    for team in self.teams.values() {
-                        for mode in &plan.modes {
-                            for kernel in &plan.kernels {
-                                let options = Options::with_kernel(*kernel);
-                                let options = options.mode(*mode).threads(team.option());
-                                let label = Label {
-                                    peer: None,
-                                    format: material.format,
-                                    scales: w.scales().granularity().to_string(),
-                                    mode: mode.name(),
-                                    kernel: Some(kernel.name().into()),
-                                    shape: Some(shape.to_string()),
-                                    pages: material.pages.name(),
-                                    weight_bytes: w.bytes(),
-                                };
-                                let x = &x[..m * w.k()];
-                                let turns = copies.iter().map(|weights| {
-                                    let product = Lutmul { weights, x, options };
-                                    Box::new(product) as Box<dyn Product>
-                                });
-                                let mut case = Case::new(turns, team);
-                                let errors = expected.errors(&case.warm_up()?.0, w.n(), *mode);
-                                let pages = (!warm).then_some(material.pages);
-                                let quick = shape == Shape::Row;
-                                entries.push(Entry { label, quick, pages, case, errors });
-                            }
-                        }
+                if let Some(w) = copies.first() {
+                    let integers = self.plan.modes.iter().any(|mode| mode.is_integer());
+                    let expected = Expected::new(w, x, integers);
+                    self.entries_of(material, (shape, copies), &expected, x, &mut entries)?;
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The products of one loop shape.
+    fn entries_of<'a>(
+        &'a self,
+        material: &Material,
+        (shape, copies): (Shape, &'a [Weights<'static>]),
+        expected: &Expected,
+        x: &'a [f32],
+        entries: &mut Vec<Entry<'a>>,
+    ) -> Result<()> {
+        let (plan, w) = (self.plan, &copies[0]);
+        let quick = shape == Shape::Row;
+        let pages = Some(material.pages).filter(|_| !(plan.warm && quick));
+        for m in plan.tokens.iter().filter(|m| Shape::of(w, **m) == shape) {
+            for team in self.teams.values() {
+                for mode in &plan.modes {
+                    for kernel in &plan.kernels {
+                        let options = Options::with_kernel(*kernel);
+                        let options = options.mode(*mode).threads(team.option());
+                        let x = &x[..m * w.k()];
+                        let turns = copies.iter().map(|weights| {
+                            Box::new(Lutmul { weights, x, options }) as Box<dyn Product>
+                        });
+                        let mut case = Case::new(turns, team);
+                        let errors = expected.errors(&case.warm_up()?.0, w.n(), *mode);
+                        let label = Label {
+                            peer: None,
+                            format: material.format,
+                            scales: w.scales().granularity().to_string(),
+                            mode: mode.name(),
+                            kernel: Some(kernel.name().into()),
+                            shape: Some(shape.to_string()),
+                            pages: material.pages.name(),
+                            weight_bytes: w.bytes(),
+                        };
+                        entries.push(Entry { label, quick, pages, case, errors });
                     }
                 }
             }
         }
-        Ok(entries)
-    }
-
-    fn peers(&self, floats: &[f32], dims: Dims, x: &[f32]) -> Result<Vec<Peer>> {
-        let few = self.plan.tokens.iter().any(|m| *m <= Shape::ROW_TOKENS);
-        let shape = if few && !self.plan.warm { Shape::Row } else { Shape::Panel };
-        let peers = self.plan.peers.iter().map(|peer| {
-            let name = peer.name();
-            let encode = || peer.encode(floats, dims).context(name);
-            let mut copies = vec![encode()?];
-            let decoded = copies[0].decode().context(name)?;
-            let expected = Sampled::of_floats(&decoded, (dims.n, dims.k), x);
-            let count = copies_for(copies[0].bytes(), shape, self.caches);
-            while copies.len() < count {
-                copies.push(encode()?);
-            }
-            Ok(Peer { name, copies, expected })
-        });
-        peers.collect()
-    }
-
-    fn peer_entries<'a>(
-        &'a self,
-        peers: &'a [Peer],
-        x: &'a [f32],
-        k: usize,
-    ) -> Result<Vec<Entry<'a>>> {
-        let mut entries = Vec::new();
-        for peer in peers {
-            let about = peer.copies[0].about();
-            for m in &self.plan.tokens {
-                let quick = *m <= Shape::ROW_TOKENS;
-                // Only some rows are multiplied then, which is not to be compared.
-                if quick && self.plan.warm {
-                    continue;
-                }
-                for team in self.teams.values() {
-                    let copies = if quick { &peer.copies[..] } else { &peer.copies[..1] };
-                    let turns = copies.iter().map(|w| w.product(&x[..m * k], team));
-                    let turns: Option<Vec<_>> = turns.collect::<Result<_>>().context(peer.name)?;
-                    let Some(turns) = turns else { continue };
-                    let mut case = Case::new(turns, team);
-                    let (y, _) = case.warm_up().context(peer.name)?;
-                    let arithmetic = peer.expected.relative_rms(&y, case.size().n);
-                    ensure!(arithmetic.is_finite(), "{}: results are not finite", peer.name);
-                    let label = Label {
-                        peer: Some(peer.name),
-                        format: about.format,
-                        scales: about.scales.into(),
-                        mode: about.mode,
-                        kernel: about.kernel.clone(),
-                        shape: None,
-                        pages: "heap",
-                        weight_bytes: peer.copies[0].bytes(),
-                    };
-                    let errors = Errors { arithmetic, image: None };
-                    entries.push(Entry { label, quick, pages: None, case, errors });
-                }
-            }
-        }
-        Ok(entries)
+        Ok(())
     }
 }
 
