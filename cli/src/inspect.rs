@@ -143,14 +143,14 @@ impl Args {
                 [table::name(&row.name), shape, format, scales, bits, size]
             })
             .collect();
-        table::write(out, head, &lines)?;
+        table::write(out, &head, &lines)?;
         writeln!(out)?;
         let totals = [
             coded.row(format!("{} layers coded", rows.len())),
             carried.row(format!("{others} other tensors")),
             all.row("all".into()),
         ];
-        table::write(out, TOTALS, &totals)?;
+        table::write(out, &TOTALS, &totals)?;
         Ok(())
     }
 
@@ -182,9 +182,9 @@ impl Args {
                 [table::name(t.name), t.dtype.to_string(), shape.join("×"), size]
             })
             .collect();
-        table::write(out, ["tensor", "dtype", "shape", "size"], &lines)?;
+        table::write(out, &["tensor", "dtype", "shape", "size"], &lines)?;
         writeln!(out)?;
-        table::write(out, TOTALS, &[total.row(format!("{} tensors", lines.len()))])?;
+        table::write(out, &TOTALS, &[total.row(format!("{} tensors", lines.len()))])?;
         Ok(())
     }
 }

@@ -65,7 +65,7 @@ impl Args {
                 [info.name().into(), state, features]
             })
             .collect();
-        table::write(out, ["kernel", "this CPU", "needs"], &rows)?;
+        table::write(out, &["kernel", "this CPU", "needs"], &rows)?;
         writeln!(out, "\nHow they decode:")?;
         let samples = samples()?;
         for kernel in KernelInfo::all().filter_map(KernelInfo::kernel) {

@@ -1,26 +1,14 @@
 //! The program `lutmul`.
 //!
-//! A subcommand is a file here with `Args` and `Args::run`, and a line in [`Command`] and
+//! A subcommand is a file of the library with `Args` and `Args::run`, and a line in [`Command`] and
 //! [`Command::run`].
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-
-mod bench;
-mod convert;
-mod demo;
-mod format;
-mod inspect;
-mod kernels;
-mod measure;
-mod model;
-mod product;
-mod progress;
-mod table;
-mod verify;
+use lutmul_cli::{bench, convert, demo, inspect, kernels, verify};
 
 /// Matrix products straight from 8-bit weight codes: QINS, FP8, int8, k-means, any 256-entry table.
 #[derive(Parser)]
@@ -55,25 +43,5 @@ impl Command {
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    let result = command.run(&mut out).and_then(|()| Ok(out.flush()?));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            // What was said before the error is still said before it.
-            let _ = out.flush();
-            // Errors of files name them; one that names nothing is about what was printed.
-            let bare = error.is::<io::Error>() && error.chain().count() == 1;
-            let place = if bare { "standard output: " } else { "" };
-            let _ = writeln!(io::stderr(), "error: {place}{error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Whether the reader of our output left, as `head` does: no fault of anyone's.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let io = error.chain().find_map(|e| e.downcast_ref::<io::Error>());
-    io.is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    lutmul_cli::run(|out| command.run(out))
 }

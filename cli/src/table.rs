@@ -6,10 +6,10 @@ use std::iter;
 /// Writes rows in columns: the first flush left, the others flush right.
 pub fn write(
     out: &mut dyn Write,
-    head: impl AsRef<[&'static str]>,
+    head: &[impl AsRef<str>],
     rows: &[impl AsRef<[String]>],
 ) -> io::Result<()> {
-    let head: Vec<String> = head.as_ref().iter().copied().map(String::from).collect();
+    let head: Vec<String> = head.iter().map(|head| head.as_ref().into()).collect();
     let rows: Vec<&[String]> =
         iter::once(&head[..]).chain(rows.iter().map(AsRef::as_ref)).collect();
     let width = |c: usize| rows.iter().map(|row| row[c].chars().count()).max().unwrap_or(0);

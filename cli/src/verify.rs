@@ -219,10 +219,10 @@ impl Args {
             return Ok(());
         }
         let cells = |rows: &[Row]| -> Vec<_> { rows.iter().map(Row::cells).collect() };
-        table::write(out, HEAD, &cells(rows))?;
+        table::write(out, &HEAD, &cells(rows))?;
         if rows.len() > worst.len() {
             writeln!(out, "\nworst")?;
-            table::write(out, HEAD, &cells(worst))?;
+            table::write(out, &HEAD, &cells(worst))?;
         }
         let db = |db: Option<f64>| db.map_or("exact".into(), |db| format!("{db:.1} dB"));
         writeln!(

@@ -24,9 +24,9 @@ fn keys(object: &Value) -> BTreeSet<&str> {
     object.as_object().expect("an object").keys().map(String::as_str).collect()
 }
 
-const FIELDS: &str = "format scales mode kernel shape m n k threads pages seconds_best seconds_median \
+const FIELDS: &str = "peer format scales mode kernel shape m n k threads pages seconds_best seconds_median \
     gflops weight_gb_s read_gb_s roofline gemm_f32_gflops speedup_vs_gemm_f32 rel_rms_error \
-    weight_bytes workspace_bytes cpu version";
+    image_rel_rms_error weight_bytes workspace_bytes cpu version";
 
 /// Once through everything.
 const ONCE: &str = "--repetitions=1";
@@ -62,7 +62,8 @@ fn every_combination_is_a_line_with_all_fields() {
         assert!(number("workspace_bytes") > 0.0);
         assert_eq!(row["shape"], if row["m"] == 1 { "row" } else { "panel" });
         assert_eq!((&row["mode"], &row["pages"]), (&"f32".into(), &"4k".into()));
-        let peers = cfg!(feature = "peers") && row["m"] != 1;
+        assert!(row["peer"].is_null() && row["image_rel_rms_error"].is_null(), "{row}");
+        let peers = cfg!(feature = "peers");
         assert_eq!(row["gemm_f32_gflops"].is_null(), !peers);
         assert_eq!(row["speedup_vs_gemm_f32"].is_null(), !peers);
     }
@@ -77,6 +78,44 @@ fn warm_weights_have_no_roofline() {
     assert!(rows[0]["read_gb_s"].is_null() && rows[0]["roofline"].is_null());
     let n = rows[0]["n"].as_u64().expect("n");
     assert!(n > 0 && n < 100_000, "{n} rows of 512 don't fit half of a second-level cache");
+}
+
+/// The accuracy of integer modes at k = 3072: the arithmetic against the table's image, which for a8 and
+/// a8t is the rounding of activations, and the image against the table.
+#[test]
+fn accuracy_of_integer_modes() {
+    let (_alone, dir) = (alone(), Dir::new());
+    let lists = [
+        "bench",
+        "--json",
+        "--shape=256x3072",
+        "--tokens=8",
+        "--format=qins-linear,int8,e4m3,kmeans-signed",
+        "--mode=a24,a16,a8,a8t",
+        "--pages=4k",
+    ];
+    let limits = [
+        // mode, Gaussian, with outliers
+        ("a24", 2e-7, 1.5e-6),
+        ("a16", 5e-5, 5e-4),
+        ("a8", 6.1e-3, 1.43e-2),
+        ("a8t", 8.7e-3, 7e-2),
+    ];
+    for outliers in [false, true] {
+        let option: &[&str] = if outliers { &["--outliers"] } else { &[] };
+        let rows = objects(&dir.succeed(&[&lists[..], &QUICK, option].concat()));
+        assert_eq!(rows.len(), 4 * limits.len());
+        for row in &rows {
+            let error = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{key} of {row}"));
+            let (_, gaussian, with_outliers) =
+                limits.iter().find(|(mode, ..)| row["mode"] == *mode).expect("a mode");
+            let limit = if outliers { with_outliers } else { gaussian };
+            assert!(error("rel_rms_error") <= *limit, "{row}");
+            let exact = row["format"] == "qins-linear" || row["format"] == "int8";
+            let image = error("image_rel_rms_error");
+            assert!(if exact { image == 0.0 } else { image > 0.0 && image < 1e-4 }, "{row}");
+        }
+    }
 }
 
 #[test]

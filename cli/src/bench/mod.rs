@@ -1,5 +1,6 @@
 //! `lutmul bench`: how fast products are, and how close to what the machine can do.
 
+mod peers;
 mod plan;
 mod report;
 mod run;
@@ -11,7 +12,7 @@ use anyhow::Result;
 use lutmul::{Granularity, Mode};
 
 use crate::format::FormatArg;
-use crate::measure::{Dims, Pages};
+use crate::measure::{Dims, Pages, Peer};
 use plan::Plan;
 
 /// Measure products of made-up weights, this machine's read bandwidth in the same run, and the error.
@@ -82,18 +83,37 @@ pub fn positive(text: &str) -> Result<usize, String> {
 impl Args {
     /// Measures, and prints a table or JSON.
     pub fn run(self, out: &mut dyn Write) -> Result<()> {
+        #[cfg(feature = "peers")]
+        let peers: Vec<Box<dyn Peer>> = vec![Box::new(crate::measure::GemmF32)];
+        #[cfg(not(feature = "peers"))]
+        let peers = Vec::new();
+        self.print(peers, false, out)
+    }
+
+    /// The same beside products of peers, which are printed too.
+    pub fn run_beside(self, peers: Vec<Box<dyn Peer>>, out: &mut dyn Write) -> Result<()> {
+        self.print(peers, true, out)
+    }
+
+    fn print(self, peers: Vec<Box<dyn Peer>>, list_peers: bool, out: &mut dyn Write) -> Result<()> {
         let json = self.json;
-        let rows = run::run(&Plan::new(self)?)?;
+        let mut rows = run::run(&Plan::new(self, peers)?)?;
+        rows.retain(|row| list_peers || row.label.peer.is_none());
         if json { report::json(&rows, out) } else { report::table(&rows, out) }
+    }
+
+    /// The numbers of threads.
+    pub fn threads(&self) -> &[usize] {
+        if self.threads.is_empty() { &[1] } else { &self.threads }
     }
 }
 
 impl Plan {
-    fn new(args: Args) -> Result<Self> {
+    fn new(args: Args, peers: Vec<Box<dyn Peer>>) -> Result<Self> {
         fn or<T>(list: Vec<T>, default: impl FnOnce() -> Vec<T>) -> Vec<T> {
             if list.is_empty() { default() } else { list }
         }
-        let all = args.all;
+        let (all, threads) = (args.all, args.threads().to_vec());
         let formats = or(args.format, || plan::formats(all))
             .iter()
             .map(FormatArg::load)
@@ -107,13 +127,14 @@ impl Plan {
             scales: or(args.scales, || vec![Granularity::Row]),
             modes: or(args.mode, || vec![Mode::F32]),
             kernels: plan::kernels(&or(args.kernel, || vec![kernel.into()]))?,
-            threads: or(args.threads, || vec![1]),
+            threads,
             pages: or(args.pages, || vec![Pages::best()]),
             warm: args.warm,
             outliers: args.outliers,
             repetitions: args.repetitions,
             time: Duration::from_secs(args.seconds),
             seed: args.seed,
+            peers,
         })
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use lutmul::{Format, Granularity, Kernel, Mode, Options};
 
 use crate::format::FormatArg;
-use crate::measure::{Dims, Pages};
+use crate::measure::{Dims, GEMM_F32, Pages, Peer};
 
 /// Lists whose combinations are measured, and how.
 pub struct Plan {
@@ -23,6 +23,16 @@ pub struct Plan {
     pub repetitions: usize,
     pub time: Duration,
     pub seed: u64,
+    pub peers: Vec<Box<dyn Peer>>,
+}
+
+impl Plan {
+    /// The peers that speeds are compared with. Without any it is one all the same, with nothing said:
+    /// what JSON consists of does not depend on how this program was built.
+    pub fn versus(&self) -> Vec<&'static str> {
+        let names: Vec<_> = self.peers.iter().map(|peer| peer.name()).collect();
+        if names.is_empty() { vec![GEMM_F32] } else { names }
+    }
 }
 
 /// The formats that are measured if none is named.

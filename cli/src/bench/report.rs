@@ -3,109 +3,164 @@
 use std::io::Write;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::measure::Case;
+use crate::measure::{Case, Product};
 use crate::table;
+
+/// What a product is.
+#[derive(Clone, Debug, Serialize)]
+pub struct Label {
+    /// Whose it is, if not lutmul's.
+    pub peer: Option<&'static str>,
+    pub format: &'static str,
+    pub scales: String,
+    pub mode: &'static str,
+    /// Of peers, if they say.
+    pub kernel: Option<String>,
+    /// Lutmul's loop shape.
+    pub shape: Option<String>,
+    pub pages: &'static str,
+    /// Bytes of weights that a product reads.
+    pub weight_bytes: usize,
+}
+
+/// Errors of a product's outputs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Errors {
+    /// Against f64 with the same weights: in integer modes, the same image of the table.
+    #[serde(rename = "rel_rms_error")]
+    pub arithmetic: f64,
+    /// What that image alone changes.
+    #[serde(rename = "image_rel_rms_error")]
+    pub image: Option<f64>,
+}
 
 /// A product that was measured: a line of JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    format: &'static str,
-    scales: String,
-    mode: &'static str,
-    kernel: &'static str,
-    shape: String,
-    m: usize,
+    #[serde(flatten)]
+    pub label: Label,
+    pub m: usize,
     n: usize,
     k: usize,
-    threads: usize,
-    pages: &'static str,
-    seconds_best: f64,
+    pub threads: usize,
+    pub seconds_best: f64,
     seconds_median: f64,
     gflops: f64,
     weight_gb_s: f64,
     read_gb_s: Option<f64>,
     roofline: Option<f64>,
-    gemm_f32_gflops: Option<f64>,
-    speedup_vs_gemm_f32: Option<f64>,
-    rel_rms_error: f64,
-    weight_bytes: usize,
-    workspace_bytes: usize,
+    #[serde(flatten, serialize_with = "versus")]
+    pub versus: Vec<Versus>,
+    #[serde(flatten)]
+    errors: Errors,
+    workspace_bytes: Option<usize>,
     cpu: String,
     version: &'static str,
 }
 
+/// A product beside that of a peer.
+#[derive(Clone, Debug)]
+pub struct Versus {
+    pub peer: &'static str,
+    /// Of the peer; none if it was not measured.
+    pub seconds: Option<f64>,
+    /// Of the product, and its operations.
+    pub own_seconds: f64,
+    pub flops: f64,
+}
+
+impl Versus {
+    fn speedup(&self) -> Option<f64> {
+        self.seconds.map(|seconds| seconds / self.own_seconds)
+    }
+}
+
+/// `PEER_gflops` and `speedup_vs_PEER`.
+fn versus<S: Serializer>(versus: &[Versus], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(versus.iter().flat_map(|versus| {
+        let peer = versus.peer.replace('-', "_");
+        let gflops = versus.seconds.map(|seconds| versus.flops / seconds / 1e9);
+        [(format!("{peer}_gflops"), gflops), (format!("speedup_vs_{peer}"), versus.speedup())]
+    }))
+}
+
 impl Row {
     /// Of a case that was measured; `read_gb_s` is null for weights in a cache.
-    pub fn new(
-        case: &Case<'_>,
-        format: &'static str,
-        pages: &'static str,
-        rel_rms_error: f64,
+    pub fn new<P: Product>(
+        case: &Case<'_, P>,
+        label: Label,
+        errors: Errors,
         read_gb_s: Option<f64>,
-        gemm_seconds: Option<f64>,
         cpu: &str,
     ) -> Result<Self> {
-        let w = case.weights();
+        let size = case.size();
         let best = case.times().best().context("a product was not measured")?;
-        let weight_gb_s = w.bytes() as f64 / best / 1e9;
+        let weight_gb_s = label.weight_bytes as f64 / best / 1e9;
+        let own = label.peer.is_none();
         Ok(Self {
-            format,
-            scales: w.scales().granularity().to_string(),
-            mode: case.options().mode.name(),
-            kernel: case.options().kernel.name(),
-            shape: case.shape().to_string(),
-            m: case.m(),
-            n: w.n(),
-            k: w.k(),
+            label,
+            m: size.m,
+            n: size.n,
+            k: size.k,
             threads: case.threads(),
-            pages,
             seconds_best: best,
             seconds_median: case.times().median().unwrap_or(best),
-            gflops: case.flops() / best / 1e9,
+            gflops: size.flops() / best / 1e9,
             weight_gb_s,
             read_gb_s,
             roofline: read_gb_s.map(|read| weight_gb_s / read),
-            gemm_f32_gflops: gemm_seconds.map(|seconds| case.flops() / seconds / 1e9),
-            speedup_vs_gemm_f32: gemm_seconds.map(|seconds| seconds / best),
-            rel_rms_error,
-            weight_bytes: w.bytes(),
-            workspace_bytes: case.workspace_bytes(),
+            versus: Vec::new(),
+            errors,
+            workspace_bytes: own.then(|| case.workspace_bytes()),
             cpu: cpu.to_owned(),
             version: env!("CARGO_PKG_VERSION"),
         })
     }
 
-    fn cells(&self) -> [String; 15] {
+    /// Compares with a peer whose product of the same size took so long, if it was measured.
+    pub fn compare(&mut self, peer: &'static str, seconds: Option<f64>) {
+        let flops = self.gflops * self.seconds_best * 1e9;
+        self.versus.push(Versus { peer, seconds, own_seconds: self.seconds_best, flops });
+    }
+
+    /// What stands under each head.
+    fn cells(&self) -> Vec<(String, String)> {
         let some = |value: Option<f64>, digits: usize| {
             value.map_or("-".into(), |value| format!("{value:.digits$}"))
         };
-        [
-            self.format.into(),
-            self.scales.clone(),
-            self.mode.into(),
-            self.kernel.into(),
-            self.m.to_string(),
-            format!("{}×{}", self.n, self.k),
-            self.threads.to_string(),
-            self.pages.into(),
-            seconds(self.seconds_best),
-            seconds(self.seconds_median),
-            format!("{:.1}", self.gflops),
-            format!("{:.1}", self.weight_gb_s),
-            some(self.roofline, 2),
-            some(self.speedup_vs_gemm_f32, 2),
-            format!("{:.1e}", self.rel_rms_error),
-        ]
+        let Label { peer, format, scales, mode, kernel, pages, .. } = &self.label;
+        let kernel = match (peer, kernel) {
+            (None, kernel) => kernel.clone().unwrap_or_default(),
+            (Some(peer), None) => (*peer).into(),
+            (Some(peer), Some(kernel)) => format!("{peer}: {kernel}"),
+        };
+        let cell = |head: &str, cell: String| (head.to_owned(), cell);
+        let mut cells = vec![
+            cell("format", (*format).into()),
+            cell("scales", scales.clone()),
+            cell("mode", (*mode).into()),
+            cell("kernel", kernel),
+            cell("m", self.m.to_string()),
+            cell("n×k", format!("{}×{}", self.n, self.k)),
+            cell("threads", self.threads.to_string()),
+            cell("pages", (*pages).into()),
+            cell("best", seconds(self.seconds_best)),
+            cell("median", seconds(self.seconds_median)),
+            cell("GFLOP/s", format!("{:.1}", self.gflops)),
+            cell("GB/s", format!("{:.1}", self.weight_gb_s)),
+            cell("of read", some(self.roofline, 2)),
+        ];
+        for versus in &self.versus {
+            cells.push(cell(&format!("vs {}", versus.peer), some(versus.speedup(), 2)));
+        }
+        let error = |error: f64| if error == 0.0 { "0".into() } else { format!("{error:.1e}") };
+        cells.push(cell("error", error(self.errors.arithmetic)));
+        cells.push(cell("image", self.errors.image.map_or("-".into(), error)));
+        cells
     }
 }
-
-/// The heads of [`Row::cells`].
-const HEAD: [&str; 15] = [
-    "format", "scales", "mode", "kernel", "m", "n×k", "threads", "pages", "best", "median",
-    "GFLOP/s", "GB/s", "of read", "vs gemm", "error",
-];
 
 /// Seconds in a unit that fits.
 fn seconds(seconds: f64) -> String {
@@ -128,29 +183,32 @@ pub fn json(rows: &[Row], out: &mut dyn Write) -> Result<()> {
 pub fn table(rows: &[Row], out: &mut dyn Write) -> Result<()> {
     let Some(first) = rows.first() else { return Ok(()) };
     writeln!(out, "lutmul {} on {}\n", first.version, first.cpu)?;
-    let cells: Vec<_> = rows.iter().map(Row::cells).collect();
-    table::write(out, HEAD, &cells)?;
+    let head: Vec<String> = first.cells().into_iter().map(|(head, _)| head).collect();
+    let cells = |row: &Row| row.cells().into_iter().map(|(_, cell)| cell).collect();
+    let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    table::write(out, &head, &cells)?;
     writeln!(out)?;
     let mut reads: Vec<_> = rows
         .iter()
-        .filter_map(|row| Some((row.pages, row.threads, row.read_gb_s?)))
+        .filter_map(|row| Some((row.label.pages, row.threads, row.read_gb_s?)))
         .map(|(pages, threads, read)| {
             let s = if threads == 1 { "" } else { "s" };
             format!("{read:.1} GB/s with {threads} thread{s} on pages \"{pages}\"")
         })
         .collect();
-    reads.dedup();
     reads.sort();
     reads.dedup();
     if !reads.is_empty() {
         writeln!(out, "Memory was read at {}.", reads.join(", "))?;
     }
+    let peers = if crate::measure::gemm().is_some() { "" } else { " (needs --features peers)" };
     writeln!(
         out,
         "best, median: of one product, packing of x and epilogue included. GB/s: bytes of weights; of \
-         read: as a share of\nthe rate at which memory was read. vs gemm: times as fast as the f32 \
-         GEMM of the crate gemm{}. error: relative\nroot mean square, against f64 with the same weights.",
-        if crate::measure::gemm().is_some() { "" } else { " (needs --features peers)" },
+         read: as a share of\nthe rate at which memory was read. vs: times as fast as that; gemm-f32 is \
+         the f32 GEMM of the crate gemm{peers}.\nerror: relative root mean square, against f64 with the \
+         same weights; in integer modes the table's fixed-point image\ncounts as the weights, and \
+         image is the error that it adds.",
     )?;
     Ok(())
 }

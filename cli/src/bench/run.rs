@@ -1,16 +1,16 @@
 //! Measuring: everything that is compared in turns.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
-use anyhow::{Context, Result};
-use lutmul::{Options, Shape, Weights, sign_stride};
+use anyhow::Result;
+use lutmul::{Mode, Options, Shape, Weights, sign_stride};
 
+use super::peers;
 use super::plan::Plan;
-use super::report::Row;
+use super::report::{Errors, Label, Row};
 use crate::measure::{
-    Budget, Caches, Case, Dims, Gemm, Pages, Reader, Sampled, Team, Times, activations, check_free,
-    copies, copies_for, cpu, gaussian_weights, gemm, head,
+    Budget, Caches, Case, Dims, Lutmul, Pages, Product, Reader, Sampled, Team, activations,
+    check_free, copies, copies_for, cpu, gaussian_weights, head,
 };
 use crate::progress;
 
@@ -49,9 +49,12 @@ impl Plan {
                 let copies = codes.checked_mul(2)?.checked_add(2 * caches.cold())?;
                 let weights = self.formats.len() * self.scales.len() * self.pages.len();
                 let x = tokens.checked_mul(dims.k.checked_add(dims.n)?)?.checked_mul(8)?;
+                // Twice the floats, or weights of a byte twice as often as makes them cold.
+                let peer = floats.checked_mul(2)?.checked_add(2 * caches.cold())?.checked_add(x)?;
                 floats
                     .checked_mul(2)?
                     .checked_add(copies.checked_mul(weights)?)?
+                    .checked_add(peer.checked_mul(self.peers.len())?)?
                     .checked_add(x)?
                     .checked_add(self.pages.len() * Reader::size(caches))
             };
@@ -71,12 +74,22 @@ struct Material {
     panel: Vec<Weights<'static>>,
 }
 
-/// The f32 GEMM of so many tokens by so many threads.
-struct Peer<'a> {
-    m: usize,
-    team: &'a Team,
-    times: Times,
-    spent: f64,
+/// Outputs of some weights in f64.
+struct Expected {
+    table: Sampled,
+    /// With the table's image, and how far that is from the table.
+    image: Option<(Sampled, f64)>,
+}
+
+/// A product to measure.
+pub struct Entry<'a> {
+    pub label: Label,
+    /// Whether it is one of few tokens.
+    pub quick: bool,
+    /// The rate at which memory is read counts for it on these pages.
+    pub pages: Option<Pages>,
+    pub case: Case<'a, Box<dyn Product + 'a>>,
+    pub errors: Errors,
 }
 
 struct Bench<'a> {
@@ -95,34 +108,20 @@ impl Bench<'_> {
         let plan = self.plan;
         let bar = progress::steps(plan.repetitions);
         bar.set_message("making weights");
-        let materials = self.materials(dims)?;
         let tokens = plan.tokens.iter().copied().max().unwrap_or(1);
         let x = activations((tokens, dims.k), plan.seed, plan.outliers);
-        let mut cases = self.cases(&materials, &x)?;
+        let floats = gaussian_weights((dims.n, dims.k), plan.seed);
+        let materials = self.materials(&floats, dims)?;
+        let peers = peers::encode(plan, self.caches, &floats, dims, &x)?;
+        drop(floats);
 
         bar.set_message("warming up");
-        let mut errors = Vec::new();
-        let mut expected: Vec<(*const u8, Sampled)> = Vec::new();
-        for (_, case) in &mut cases {
-            let w = case.weights();
-            let key = w.codes().as_ptr();
-            if !expected.iter().any(|(known, _)| *known == key) {
-                expected.push((key, Sampled::of_weights(w, &x)?));
-            }
-            let (_, sampled) =
-                expected.iter().find(|(known, _)| *known == key).context("samples")?;
-            errors.push(case.error(sampled)?);
-        }
+        let mut entries = self.entries(&materials, &x)?;
+        entries.extend(peers::entries(plan, self.teams, &peers, &x)?);
+        entries.sort_by_key(|entry| entry.case.size().m);
 
-        // The first format's weights: their values don't matter to a GEMM.
-        let peer = gemm().filter(|_| plan.tokens.iter().any(|m| *m > 1));
-        let decoded = match (peer, materials.first()) {
-            (Some(_), Some(material)) => decoded(material, dims)?,
-            _ => Vec::new(),
-        };
-        let mut peers = self.peers(peer.is_some());
         let mut reads: BTreeMap<(Pages, usize), f64> = BTreeMap::new();
-        let budget = Budget::new(plan.time, cases.len() + peers.len());
+        let budget = Budget::new(plan.time, entries.len());
         bar.set_message("measuring");
         for _ in 0..plan.repetitions {
             for _ in 0..ROUNDS {
@@ -132,57 +131,59 @@ impl Bench<'_> {
                         *best = best.max(reader.sample(team));
                     }
                 }
-                for (_, case) in cases.iter_mut().filter(|(_, c)| c.shape() == Shape::Row) {
-                    case.visit(&budget)?;
+                for entry in entries.iter_mut().filter(|entry| entry.quick) {
+                    entry.case.visit_within(&budget)?;
                 }
             }
-            for (_, case) in cases.iter_mut().filter(|(_, c)| c.shape() == Shape::Panel) {
-                case.visit(&budget)?;
-            }
-            for each in &mut peers {
-                if let Some(gemm) = peer {
-                    each.visit(gemm, &decoded, &x[..each.m * dims.k], dims.k, &budget);
-                }
+            for entry in entries.iter_mut().filter(|entry| !entry.quick) {
+                entry.case.visit_within(&budget)?;
             }
             bar.inc(1);
         }
         bar.finish_and_clear();
 
         let cpu = cpu();
-        for ((material, case), error) in cases.iter().zip(errors) {
-            let warm = plan.warm && case.shape() == Shape::Row;
-            let read = reads.get(&(material.pages, case.threads())).filter(|_| !warm);
-            let peer = peers.iter().find(|p| p.m == case.m() && p.team.threads() == case.threads());
-            let peer_seconds = peer.filter(|_| !warm).and_then(|p| p.times.best());
-            let (format, pages) = (material.format, material.pages.name());
-            rows.push(Row::new(case, format, pages, error, read.copied(), peer_seconds, &cpu)?);
+        let first = rows.len();
+        for Entry { label, pages, case, errors, .. } in entries {
+            let read = pages.and_then(|pages| reads.get(&(pages, case.threads())));
+            rows.push(Row::new(&case, label, errors, read.copied(), &cpu)?);
         }
+        self.compare(&mut rows[first..]);
         Ok(())
     }
 
-    fn materials(&self, dims: Dims) -> Result<Vec<Material>> {
+    /// Sets rows of one shape beside those of each peer.
+    fn compare(&self, rows: &mut [Row]) {
+        for peer in self.plan.versus() {
+            let of_peer = rows.iter().filter(|row| row.label.peer == Some(peer));
+            let times: BTreeMap<_, _> =
+                of_peer.map(|row| ((row.m, row.threads), row.seconds_best)).collect();
+            for row in &mut *rows {
+                row.compare(peer, times.get(&(row.m, row.threads)).copied());
+            }
+        }
+    }
+
+    fn materials(&self, floats: &[f32], dims: Dims) -> Result<Vec<Material>> {
         let plan = self.plan;
-        let floats = gaussian_weights((dims.n, dims.k), plan.seed);
         let mut materials = Vec::new();
         for format in &plan.formats {
             for scales in &plan.scales {
-                let w = Weights::encode(&floats, (dims.n, dims.k), format, *scales)?;
+                let w = Weights::encode(floats, (dims.n, dims.k), format, *scales)?;
                 let w = w.with_name(format.name());
-                let of_shape = |shape| {
-                    let tokens = plan.tokens.iter().copied();
-                    tokens.filter(|m| Shape::of(&w, *m) == shape).collect::<Vec<_>>()
-                };
-                let (few, many) = (of_shape(Shape::Row), of_shape(Shape::Panel));
+                let any = |shape| plan.tokens.iter().any(|m| Shape::of(&w, *m) == shape);
+                let (few, many) = (any(Shape::Row), any(Shape::Panel));
                 for pages in &plan.pages {
                     let (mut row, mut panel) = (Vec::new(), Vec::new());
-                    if !few.is_empty() && plan.warm {
+                    if few && plan.warm {
                         let bytes = dims.k + w.signs().map_or(0, |_| sign_stride(dims.k));
                         let rows = self.caches.l2 / 2 / bytes;
                         row = copies(&head(&w, rows.next_multiple_of(8))?, 1, *pages)?;
-                    } else if !few.is_empty() {
-                        row = copies(&w, copies_for(&w, &few, self.caches), *pages)?;
+                    } else if few {
+                        let count = copies_for(w.bytes(), Shape::Row, self.caches);
+                        row = copies(&w, count, *pages)?;
                     }
-                    if !many.is_empty() {
+                    if many {
                         let spare = row.first().filter(|_| !plan.warm).cloned();
                         panel = match spare {
                             Some(copy) => vec![copy],
@@ -196,67 +197,81 @@ impl Bench<'_> {
         Ok(materials)
     }
 
-    fn cases<'a>(
+    fn entries<'a>(&'a self, materials: &'a [Material], x: &'a [f32]) -> Result<Vec<Entry<'a>>> {
+        let mut entries = Vec::new();
+        for material in materials {
+            for (shape, copies) in [(Shape::Row, &material.row), (Shape::Panel, &material.panel)] {
+                if let Some(w) = copies.first() {
+                    let integers = self.plan.modes.iter().any(|mode| mode.is_integer());
+                    let expected = Expected::new(w, x, integers);
+                    self.entries_of(material, (shape, copies), &expected, x, &mut entries)?;
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The products of one loop shape.
+    fn entries_of<'a>(
         &'a self,
-        materials: &'a [Material],
+        material: &Material,
+        (shape, copies): (Shape, &'a [Weights<'static>]),
+        expected: &Expected,
         x: &'a [f32],
-    ) -> Result<Vec<(&'a Material, Case<'a>)>> {
-        let mut cases = Vec::new();
-        for m in &self.plan.tokens {
-            for material in materials {
-                let w = material.row.first().or(material.panel.first()).context("weights")?;
-                let copies = match Shape::of(w, *m) {
-                    Shape::Row => &material.row,
-                    Shape::Panel => &material.panel,
-                };
-                for team in self.teams.values() {
-                    for mode in &self.plan.modes {
-                        for kernel in &self.plan.kernels {
-                            let mut options = Options::with_kernel(*kernel);
-                            options.mode = *mode;
-                            let case = Case::new(copies, x, *m, options, team);
-                            cases.push((material, case));
-                        }
+        entries: &mut Vec<Entry<'a>>,
+    ) -> Result<()> {
+        let (plan, w) = (self.plan, &copies[0]);
+        let quick = shape == Shape::Row;
+        let pages = Some(material.pages).filter(|_| !(plan.warm && quick));
+        for m in plan.tokens.iter().filter(|m| Shape::of(w, **m) == shape) {
+            for team in self.teams.values() {
+                for mode in &plan.modes {
+                    for kernel in &plan.kernels {
+                        let options = Options::with_kernel(*kernel);
+                        let options = options.mode(*mode).threads(team.option());
+                        let x = &x[..m * w.k()];
+                        let turns = copies.iter().map(|weights| {
+                            Box::new(Lutmul { weights, x, options }) as Box<dyn Product>
+                        });
+                        let mut case = Case::new(turns, team);
+                        let errors = expected.errors(&case.warm_up()?.0, w.n(), *mode);
+                        let label = Label {
+                            peer: None,
+                            format: material.format,
+                            scales: w.scales().granularity().to_string(),
+                            mode: mode.name(),
+                            kernel: Some(kernel.name().into()),
+                            shape: Some(shape.to_string()),
+                            pages: material.pages.name(),
+                            weight_bytes: w.bytes(),
+                        };
+                        entries.push(Entry { label, quick, pages, case, errors });
                     }
                 }
             }
         }
-        Ok(cases)
-    }
-
-    fn peers(&self, any: bool) -> Vec<Peer<'_>> {
-        let tokens = self.plan.tokens.iter().filter(|m| any && **m > 1);
-        let of = |m: &usize, team| Peer { m: *m, team, times: Times::default(), spent: 0.0 };
-        tokens.flat_map(|m| self.teams.values().map(move |team| of(m, team))).collect()
+        Ok(())
     }
 }
 
-/// The weights in f32.
-fn decoded(material: &Material, dims: Dims) -> Result<Vec<f32>> {
-    let whole = material.panel.iter().chain(&material.row).find(|w| w.n() == dims.n);
-    let Some(w) = whole else { return Ok(Vec::new()) };
-    let mut decoded = vec![0.0; dims.count()];
-    w.decode(&mut decoded)?;
-    Ok(decoded)
-}
-
-impl Peer<'_> {
-    fn visit(&mut self, gemm: Gemm, w: &[f32], x: &[f32], k: usize, budget: &Budget) {
-        if w.is_empty() || !budget.allows(self.spent, &self.times) {
-            return;
-        }
-        let start = Instant::now();
-        let (team, times) = (self.team, &mut self.times);
-        let mut room = team.room();
-        let (y, _) = room.for_outputs(self.m * (w.len() / k));
-        let done = times.visit(|count| {
-            let start = Instant::now();
-            for _ in 0..count {
-                gemm(team, w, x, k, y);
-            }
-            Ok::<_, std::convert::Infallible>(start.elapsed().as_secs_f64() / count as f64)
+impl Expected {
+    fn new(w: &Weights<'_>, x: &[f32], integers: bool) -> Self {
+        let table = Sampled::of_weights(w, x);
+        let image = integers.then(|| {
+            let image = Sampled::of_image(w, x);
+            let error = table.relative_rms_of(&image);
+            (image, error)
         });
-        let Ok(()) = done;
-        self.spent += start.elapsed().as_secs_f64();
+        Self { table, image }
+    }
+
+    /// Of a product in that mode.
+    fn errors(&self, y: &[f32], n: usize, mode: Mode) -> Errors {
+        match &self.image {
+            Some((image, error)) if mode.is_integer() => {
+                Errors { arithmetic: image.relative_rms(y, n), image: Some(*error) }
+            }
+            _ => Errors { arithmetic: self.table.relative_rms(y, n), image: None },
+        }
     }
 }

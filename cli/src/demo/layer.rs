@@ -1,16 +1,15 @@
 //! A layer in every format, by every kernel.
 
 use std::borrow::Cow;
-use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
-use lutmul::{Format, Granularity, Kernel, Options, Weights};
+use lutmul::{Format, Granularity, Kernel, Options, Shape, Weights};
 
 use crate::measure::{
-    Budget, Caches, Case, Dims, Pages, Reader, Sampled, Team, Times, copies, copies_for, gemm,
-    gemv, head, region, transformer_activations,
+    Budget, Caches, Case, Dims, Floats, Gemm, Lutmul, Pages, Reader, Sampled, Team, copies,
+    copies_for, gemm, gemv, head, region, transformer_activations,
 };
 
 /// Formats that are shown, as steps of the progress bar.
@@ -96,29 +95,6 @@ impl Run {
     }
 }
 
-/// The f32 product of one token, its weights cold.
-struct Floats<'a> {
-    copies: Vec<&'a [f32]>,
-    next: usize,
-    y: Vec<f32>,
-    times: Times,
-}
-
-impl Floats<'_> {
-    fn visit(&mut self, team: &Team, x: &[f32]) {
-        let Self { copies, next, y, times } = self;
-        let done = times.visit(|count| {
-            let start = Instant::now();
-            for _ in 0..count {
-                gemv(team, copies[*next % copies.len()], x, y);
-                *next += 1;
-            }
-            Ok::<_, Infallible>(start.elapsed().as_secs_f64() / count as f64)
-        });
-        let Ok(()) = done;
-    }
-}
-
 impl Rig<'_> {
     /// Measures a layer.
     pub fn measure(&mut self, layer: &Layer<'_>) -> Result<Measured> {
@@ -129,13 +105,14 @@ impl Rig<'_> {
 
         let part = Dims { n: n.min((MOST / k).max(1)), k };
         let bytes: &[u8] = bytemuck::cast_slice(&floats[..part.count()]);
-        let count = self.caches.cold().div_ceil(bytes.len()).max(2);
+        let count = copies_for(bytes.len(), Shape::Row, self.caches);
         let memory = region(self.pages, bytes.len() * count, |to| {
             to.chunks_exact_mut(bytes.len()).for_each(|to| to.copy_from_slice(bytes));
         })?;
         let all: &[f32] = bytemuck::cast_slice((*memory).as_ref());
-        let copies = all.chunks_exact(part.count()).collect();
-        let mut plain = Floats { copies, next: 0, y: vec![0.0; part.n], times: Times::default() };
+        let floats = |w, x, gemm: Gemm| Floats { w, x, k, threads: self.team.threads(), gemm };
+        let plain = all.chunks_exact(part.count()).map(|w| floats(w, &x[..k], gemv));
+        let mut plain = Case::new(plain, self.team);
 
         let mut read = 0f64;
         let block = (Format::E4m3, Granularity::Block(128, 128));
@@ -149,16 +126,20 @@ impl Rig<'_> {
             self.bar.inc(1);
         }
         let bytes = bytes.len();
-        let seconds = plain.times.best().context("no product was measured")?;
+        let seconds = plain.times().best().context("no product was measured")?;
         let gemv = Run::new("plain loops", 1, part, bytes, seconds);
-        Ok(Measured {
-            name: name.clone(),
-            dims: *dims,
-            read,
-            gemv,
-            gemm: self.gemm(plain.copies[0], part, &x),
-            formats,
-        })
+        let gemm = match gemm().filter(|_| self.tokens > 1) {
+            None => None,
+            Some(gemm) => {
+                let mut case = Case::new([floats(&all[..part.count()], &x, gemm)], self.team);
+                for _ in 0..self.repetitions {
+                    case.visit()?;
+                }
+                let seconds = case.times().best().context("no product was measured")?;
+                Some(Run::new("gemm crate", self.tokens, part, bytes, seconds))
+            }
+        };
+        Ok(Measured { name: name.clone(), dims: *dims, read, gemv, gemm, formats })
     }
 
     #[expect(clippy::too_many_arguments, reason = "what a layer's formats have in common")]
@@ -170,7 +151,7 @@ impl Rig<'_> {
         scales: Granularity,
         x: &[f32],
         exact: &Sampled,
-        plain: &mut Floats<'_>,
+        plain: &mut Case<'_, Floats<'_>>,
         read: &mut f64,
     ) -> Result<Coded> {
         let Dims { n, k } = layer.dims;
@@ -179,41 +160,43 @@ impl Rig<'_> {
         let encoding = layer.dims.count() as f64 / start.elapsed().as_secs_f64();
         let sqnr_db = w.error_report(&layer.floats)?.sqnr_db;
         let part_of = head(&w, part.n)?;
-        let decoded = Sampled::of_weights(&part_of, x)?;
-        let copies = copies(&part_of, copies_for(&part_of, &[1], self.caches), self.pages)?;
+        let decoded = Sampled::of_weights(&part_of, x);
+        let count = copies_for(part_of.bytes(), Shape::of(&part_of, 1), self.caches);
+        let copies = copies(&part_of, count, self.pages)?;
 
         let mut heads = Vec::new();
         for kernel in Kernel::available() {
-            heads.push([self.affordable(kernel, &copies[0], x)?]);
+            heads.push(self.affordable(kernel, &copies[0], x)?);
         }
         let mut cases = Vec::new();
         for (kernel, head) in Kernel::available().zip(&heads) {
-            let options = Options::with_kernel(kernel);
-            cases.push(Case::new(&copies, x, 1, options, self.team));
+            let options = Options::with_kernel(kernel).threads(self.team.option());
+            let product = |weights, x| Lutmul { weights, x, options };
+            cases.push(Case::new(copies.iter().map(|w| product(w, &x[..k])), self.team));
             if self.tokens > 1 {
-                cases.push(Case::new(head, x, self.tokens, options, self.team));
+                cases.push(Case::new([product(head, x)], self.team));
             }
         }
         let mut errors = Vec::new();
         for case in &mut cases {
             let (y, _) = case.warm_up()?;
-            let rows = case.weights().n();
+            let rows = case.size().n;
             errors.push((exact.relative_rms(&y, rows), decoded.relative_rms(&y, rows)));
         }
         let budget = Budget::new(Duration::from_secs(cases.len() as u64), cases.len());
         for round in 0..self.repetitions {
             *read = read.max(self.reader.sample(self.team));
-            plain.visit(self.team, &x[..k]);
+            plain.visit()?;
             // Products of many tokens don't depend on what memory does at the moment.
-            for case in cases.iter_mut().filter(|case| case.m() == 1 || round % 2 == 0) {
-                case.visit(&budget)?;
+            for case in cases.iter_mut().filter(|case| case.size().m == 1 || round % 2 == 0) {
+                case.visit_within(&budget)?;
             }
         }
         let runs = cases.iter().zip(errors).map(|(case, (error, arithmetic))| {
-            let w = case.weights();
+            let Lutmul { weights: w, options, .. } = case.product();
             let seconds = case.times().best().context("a product was not measured")?;
-            let kernel = case.options().kernel.name();
-            let run = Run::new(kernel, case.m(), Dims { n: w.n(), k }, w.bytes(), seconds);
+            let (kernel, m) = (options.kernel.name(), case.size().m);
+            let run = Run::new(kernel, m, Dims { n: w.n(), k }, w.bytes(), seconds);
             Ok(Run { error, arithmetic, ..run })
         });
         let (format, scales, bytes) = (format.name(), scales.to_string(), w.bytes());
@@ -222,26 +205,14 @@ impl Rig<'_> {
 
     /// As many rows as a kernel can multiply many tokens by in a moment.
     fn affordable<'w>(&self, kernel: Kernel, w: &'w Weights<'_>, x: &[f32]) -> Result<Weights<'w>> {
-        let probe = [head(w, PROBE)?];
-        let mut case = Case::new(&probe, x, self.tokens, Options::with_kernel(kernel), self.team);
+        let weights = &head(w, PROBE)?;
+        let options = Options::with_kernel(kernel).threads(self.team.option());
+        let mut case = Case::new([Lutmul { weights, x, options }], self.team);
         // The second time memory is there already.
         case.warm_up()?;
         let (_, seconds) = case.warm_up()?;
         let fits = (PROBE as f64 * LARGE / seconds.max(1e-9)).min(1e9) as usize;
         let rows = fits.next_multiple_of(PROBE).max(PROBE);
         head(w, rows)
-    }
-
-    fn gemm(&self, w: &[f32], dims: Dims, x: &[f32]) -> Option<Run> {
-        let gemm = gemm().filter(|_| self.tokens > 1)?;
-        let mut times = Times::default();
-        let mut room = self.team.room();
-        let (y, _) = room.for_outputs(self.tokens * dims.n);
-        for _ in 0..self.repetitions {
-            let start = Instant::now();
-            gemm(self.team, w, x, dims.k, y);
-            times.push(start.elapsed().as_secs_f64());
-        }
-        Some(Run::new("gemm crate", self.tokens, dims, size_of_val(w), times.best()?))
     }
 }

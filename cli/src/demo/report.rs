@@ -184,7 +184,7 @@ impl Report {
                 ]
             })
             .collect();
-        table::write(out, head, &rows)?;
+        table::write(out, &head, &rows)?;
         writeln!(out)?;
         Ok(())
     }
@@ -228,7 +228,7 @@ impl Report {
                 row
             })
             .collect();
-        table::write(out, head, &rows)?;
+        table::write(out, &head, &rows)?;
         writeln!(out)?;
         Ok(())
     }

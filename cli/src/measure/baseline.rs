@@ -1,14 +1,44 @@
 //! Products with f32 weights, to compare with.
 
+use anyhow::Result;
 use rayon::prelude::*;
 
-use super::team::Team;
+use super::product::{Product, Size};
+use super::team::Room;
+
+/// `y = x·Wᵀ` in f32, by so many threads: x is `[m, k]`, W `[n, k]`, y `[m, n]`.
+pub type Gemm = fn(threads: usize, w: &[f32], x: &[f32], k: usize, y: &mut [f32]);
+
+/// A product with f32 weights.
+pub struct Floats<'a> {
+    /// `[n, k]`.
+    pub w: &'a [f32],
+    /// `[m, k]`.
+    pub x: &'a [f32],
+    /// In features.
+    pub k: usize,
+    /// Threads.
+    pub threads: usize,
+    /// How.
+    pub gemm: Gemm,
+}
+
+impl Product for Floats<'_> {
+    fn size(&self) -> Size {
+        Size { m: self.x.len() / self.k, n: self.w.len() / self.k, k: self.k }
+    }
+
+    fn multiply(&mut self, room: &mut Room) -> Result<()> {
+        let (y, _) = room.for_outputs(self.size().outputs());
+        (self.gemm)(self.threads, self.w, self.x, self.k, y);
+        Ok(())
+    }
+}
 
 /// `y = W·x` for one token: plain loops, vectorised for this CPU by the compiler. They read memory as
 /// fast as it goes, and that is all that counts for one token.
-pub fn gemv(team: &Team, w: &[f32], x: &[f32], y: &mut [f32]) {
-    let k = x.len();
-    assert_eq!(w.len(), k * y.len());
+pub fn gemv(threads: usize, w: &[f32], x: &[f32], k: usize, y: &mut [f32]) {
+    assert!(x.len() == k && w.len() == k * y.len());
     let rows = |(w, y): (&[f32], &mut [f32])| {
         pulp::Arch::new().dispatch(
             #[inline(always)]
@@ -19,12 +49,12 @@ pub fn gemv(team: &Team, w: &[f32], x: &[f32], y: &mut [f32]) {
             },
         );
     };
-    if team.threads() == 1 {
+    if threads == 1 {
         rows((w, y));
         return;
     }
-    let each = y.len().div_ceil(8 * team.threads()).max(1);
-    team.run(|| w.par_chunks(each * k).zip(y.par_chunks_mut(each)).for_each(rows));
+    let each = y.len().div_ceil(8 * threads).max(1);
+    w.par_chunks(each * k).zip(y.par_chunks_mut(each)).for_each(rows);
 }
 
 #[inline(always)]
@@ -41,60 +71,18 @@ fn dot(w: &[f32], x: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
-/// `y = x·Wᵀ` in f32: x is `[m, k]`, W `[n, k]`, y `[m, n]`.
-pub type Gemm = fn(team: &Team, w: &[f32], x: &[f32], k: usize, y: &mut [f32]);
-
 /// The f32 GEMM of the `gemm` crate, if this program was built with it.
 pub fn gemm() -> Option<Gemm> {
     #[cfg(feature = "peers")]
-    return Some(peer);
+    return Some(super::gemm_f32::gemm);
     #[cfg(not(feature = "peers"))]
     None
-}
-
-#[cfg(feature = "peers")]
-#[expect(unsafe_code, reason = "the crate's only function takes pointers")]
-fn peer(team: &Team, w: &[f32], x: &[f32], k: usize, y: &mut [f32]) {
-    let (n, m) = (w.len() / k, x.len() / k);
-    assert!(w.len() == n * k && x.len() == m * k && y.len() == m * n);
-    let parallelism = match team.threads() {
-        1 => gemm::Parallelism::None,
-        threads => gemm::Parallelism::Rayon(threads),
-    };
-    let [row_x, row_w, row_y] = [k as isize, k as isize, n as isize];
-    team.run(|| {
-        // SAFETY: pointers and strides (columns first, then rows) are those of row-major slices,
-        // whose lengths were checked above; W is read as its transpose, `k × n`. y is borrowed
-        // mutably, so nothing aliases it.
-        unsafe {
-            gemm::gemm(
-                m,
-                n,
-                k,
-                y.as_mut_ptr(),
-                1,
-                row_y,
-                false,
-                x.as_ptr(),
-                1,
-                row_x,
-                w.as_ptr(),
-                row_w,
-                1,
-                0.0,
-                1.0,
-                false,
-                false,
-                false,
-                parallelism,
-            );
-        }
-    });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::Team;
 
     #[test]
     fn products() {
@@ -106,13 +94,15 @@ mod tests {
             let exact: Vec<f32> = (0..m * n)
                 .map(|i| (0..k).map(|c| x[i / n * k + c] * w[i % n * k + c]).sum())
                 .collect();
-            let mut y = vec![f32::NAN; n];
-            gemv(&team, &w, &x[..k], &mut y);
-            assert_eq!(y, exact[..n]);
+            let run = |x: &[f32], gemm| {
+                let mut room = Room::default();
+                let mut product = Floats { w: &w, x, k, threads, gemm };
+                team.run(|| product.multiply(&mut room)).expect("a product");
+                product.output(&room).expect("y")
+            };
+            assert_eq!(run(&x[..k], gemv), exact[..n]);
             if let Some(gemm) = gemm() {
-                let mut y = vec![f32::NAN; m * n];
-                gemm(&team, &w, &x, k, &mut y);
-                assert_eq!(y, exact);
+                assert_eq!(run(&x, gemm), exact);
             }
         }
     }

@@ -1,26 +1,37 @@
-//! Measuring products, for `bench` and `demo`.
+//! Measuring products: lutmul's and, in turns with them, those of others.
 
 mod bandwidth;
 mod baseline;
 mod case;
 mod data;
 mod error;
+#[cfg(feature = "peers")]
+mod gemm_f32;
 mod machine;
 mod memory;
+mod peer;
+mod product;
 mod team;
 mod timing;
 
 pub use bandwidth::Reader;
-pub use baseline::{Gemm, gemm, gemv};
-pub use case::{Case, copies_for, head};
+pub use baseline::{Floats, Gemm, gemm, gemv};
+pub use case::Case;
 pub use data::{activations, gaussian_weights, transformer_activations, transformer_weights};
 pub use error::Sampled;
+#[cfg(feature = "peers")]
+pub use gemm_f32::GemmF32;
 pub use machine::{Caches, cpu, threads};
-pub use memory::{Pages, check_free, copies, region};
-pub use team::Team;
+pub use memory::{Pages, Region, check_free, copies, region};
+pub use peer::{About, Encoded, Peer};
+pub use product::{Lutmul, Product, Size, copies_for, head};
+pub use team::{Room, Team};
 pub use timing::{Budget, Times};
 
 use anyhow::{Result, ensure};
+
+/// The name of the f32 GEMM of the `gemm` crate.
+pub const GEMM_F32: &str = "gemm-f32";
 
 /// The shape of a matrix of weights: `NxK`, out features by in features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,10 +6,9 @@ use anyhow::{Context, Result};
 use lutmul::{Threads, Workspace};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// Some threads: the calling one alone, or a pool.
+/// A pool of threads. One thread has a pool too: libraries that ask rayon how many there are find one.
 pub struct Team {
-    threads: usize,
-    pool: Option<ThreadPool>,
+    pool: ThreadPool,
     room: Mutex<Room>,
 }
 
@@ -24,23 +23,30 @@ impl Room {
     /// Room for so many outputs.
     pub fn for_outputs(&mut self, count: usize) -> (&mut [f32], &mut Workspace) {
         if self.y.len() < count {
-            self.y.resize(count, 0.0);
+            // Nothing that could be taken for a result.
+            self.y.resize(count, f32::NAN);
         }
         (&mut self.y[..count], &mut self.workspace)
+    }
+
+    /// The first outputs.
+    pub fn outputs(&self, count: usize) -> &[f32] {
+        &self.y[..count]
+    }
+
+    /// Bytes of the workspace.
+    pub fn workspace_bytes(&self) -> usize {
+        self.workspace.bytes()
     }
 }
 
 impl Team {
     /// A team of `threads` threads.
     pub fn new(threads: usize) -> Result<Self> {
-        let builder = || ThreadPoolBuilder::new().num_threads(threads).build();
-        let pool = (threads > 1).then(builder).transpose();
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.with_context(|| format!("{threads} threads"))?;
-        let room = match &pool {
-            Some(pool) => pool.install(Room::default),
-            None => Room::default(),
-        };
-        Ok(Self { threads, pool, room: Mutex::new(room) })
+        let room = Mutex::new(pool.install(Room::default));
+        Ok(Self { pool, room })
     }
 
     /// The team's room; one product at a time.
@@ -50,29 +56,21 @@ impl Team {
 
     /// How many they are.
     pub fn threads(&self) -> usize {
-        self.threads
+        self.pool.current_num_threads()
     }
 
     /// The option that says who works.
     pub fn option(&self) -> Threads {
-        if self.pool.is_some() { Threads::Rayon } else { Threads::One }
+        if self.threads() > 1 { Threads::Rayon } else { Threads::One }
     }
 
     /// Runs work within the team.
     pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        match &self.pool {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
+        self.pool.install(work)
     }
 
     /// Runs work on each thread, which is told its number.
     pub fn each(&self, work: impl Fn(usize) + Sync) {
-        match &self.pool {
-            Some(pool) => {
-                pool.broadcast(|context| work(context.index()));
-            }
-            None => work(0),
-        }
+        self.pool.broadcast(|context| work(context.index()));
     }
 }

@@ -1,0 +1,92 @@
+//! Products of peers, to measure beside lutmul's.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use lutmul::Shape;
+
+use super::plan::Plan;
+use super::report::{Errors, Label};
+use super::run::Entry;
+use crate::measure::{Caches, Case, Dims, Encoded, Sampled, Team, copies_for};
+
+/// Weights as a peer has them.
+pub struct Weights {
+    peer: &'static str,
+    /// As many copies as it takes for few tokens, if there are such products.
+    copies: Vec<Box<dyn Encoded>>,
+    dims: Dims,
+    expected: Sampled,
+}
+
+/// The weights of each peer.
+pub fn encode(
+    plan: &Plan,
+    caches: Caches,
+    floats: &[f32],
+    dims: Dims,
+    x: &[f32],
+) -> Result<Vec<Weights>> {
+    let few = plan.tokens.iter().any(|m| *m <= Shape::ROW_TOKENS);
+    let shape = if few && !plan.warm { Shape::Row } else { Shape::Panel };
+    let weights = plan.peers.iter().map(|peer| {
+        let encode = || peer.encode(floats, dims).context(peer.name());
+        let mut copies = vec![encode()?];
+        let decoded = copies[0].decode().context(peer.name())?;
+        let expected = Sampled::of_floats(&decoded, (dims.n, dims.k), x);
+        while copies.len() < copies_for(copies[0].bytes(), shape, caches) {
+            copies.push(encode()?);
+        }
+        Ok(Weights { peer: peer.name(), copies, dims, expected })
+    });
+    weights.collect()
+}
+
+/// The products of each peer.
+pub fn entries<'a>(
+    plan: &'a Plan,
+    teams: &'a BTreeMap<usize, Team>,
+    weights: &'a [Weights],
+    x: &'a [f32],
+) -> Result<Vec<Entry<'a>>> {
+    let mut entries = Vec::new();
+    for w in weights {
+        for m in &plan.tokens {
+            let quick = *m <= Shape::ROW_TOKENS;
+            // Lutmul multiplies only some rows then: nothing to compare with.
+            if quick && plan.warm {
+                continue;
+            }
+            for team in teams.values() {
+                let entry = w.entry(&x[..m * w.dims.k], quick, team).context(w.peer)?;
+                entries.extend(entry);
+            }
+        }
+    }
+    Ok(entries)
+}
+
+impl Weights {
+    fn entry<'a>(&'a self, x: &'a [f32], quick: bool, team: &'a Team) -> Result<Option<Entry<'a>>> {
+        let copies = if quick { &self.copies[..] } else { &self.copies[..1] };
+        let turns = copies.iter().map(|w| w.product(x, team)).collect::<Result<Option<Vec<_>>>>();
+        let Some(turns) = turns? else { return Ok(None) };
+        let mut case = Case::new(turns, team);
+        let (y, _) = case.warm_up()?;
+        let arithmetic = self.expected.relative_rms(&y, self.dims.n);
+        ensure!(arithmetic.is_finite(), "its results are not finite");
+        let about = copies[0].about();
+        let label = Label {
+            peer: Some(self.peer),
+            format: about.format,
+            scales: about.scales.into(),
+            mode: about.mode,
+            kernel: about.kernel,
+            shape: None,
+            pages: "heap",
+            weight_bytes: copies[0].bytes(),
+        };
+        let errors = Errors { arithmetic, image: None };
+        Ok(Some(Entry { label, quick, pages: None, case, errors }))
+    }
+}

@@ -1,0 +1,46 @@
+//! The subcommands of the program `lutmul`, for it and for other programs that measure as it does.
+//!
+//! A subcommand is a file here with `Args` and `Args::run`.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+pub mod bench;
+pub mod convert;
+pub mod demo;
+mod format;
+pub mod inspect;
+pub mod kernels;
+pub mod measure;
+mod model;
+mod product;
+mod progress;
+mod table;
+pub mod verify;
+
+/// Does a program's work, which prints to `out`, and says on standard error how it failed.
+pub fn run(work: impl FnOnce(&mut dyn Write) -> Result<()>) -> ExitCode {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let result = work(&mut out).and_then(|()| Ok(out.flush()?));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // What was said before the error is still said before it.
+            let _ = out.flush();
+            // Errors of files name them; one that names nothing is about what was printed.
+            let bare = error.is::<io::Error>() && error.chain().count() == 1;
+            let place = if bare { "standard output: " } else { "" };
+            let _ = writeln!(io::stderr(), "error: {place}{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the reader of our output left, as `head` does: no fault of anyone's.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|e| e.downcast_ref::<io::Error>());
+    io.is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
