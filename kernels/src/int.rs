@@ -127,7 +127,7 @@ pub struct IntPortion<'a> {
     pub group_lines: usize,
 }
 
-impl IntPortion<'_> {
+impl<'a> IntPortion<'a> {
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.codes.len() / self.stride
@@ -139,12 +139,12 @@ impl IntPortion<'_> {
     }
 
     /// A row's codes from the portion's first column to the end of the row.
-    pub fn row_codes(&self, row: usize) -> &[u8] {
+    pub fn row_codes(&self, row: usize) -> &'a [u8] {
         &self.codes[row * self.stride..][self.first..self.stride]
     }
 
     /// A row's signs from the portion's first column on; empty without a sign plane.
-    pub fn row_signs(&self, row: usize) -> &[u8] {
+    pub fn row_signs(&self, row: usize) -> &'a [u8] {
         let stride = self.stride.div_ceil(8);
         self.signs.map_or(&[], |signs| &signs[row * stride..][self.first / 8..stride])
     }

@@ -10,10 +10,17 @@
 /// `FLUSH_STEPS` steps (with multipliers: after 64), and stay exact there.
 macro_rules! int_panel_kernel {
     ($($feature:tt)*) => {
+        use crate::int::{
+            Form, IntPanel, IntPanelMut, IntTileInput, IntTileSums, MULTIPLIED, MULTIPLIER_STEPS, Place,
+            Starts, GROUPS_TILE, MULTIPLIED_TILE, SHORT_GROUP, WHOLE_TILE,
+        };
+        use crate::portion::PANEL_ROWS;
+        use crate::row::partial_signs;
+
         $(#[target_feature(enable = $feature)])*
         #[inline(never)]
         fn int_panel_loop<const D: u8, const P: usize>(w: &IntPortion<'_>, panel: &mut IntPanelMut<'_>) {
-            const { assert!(P <= IMAGE_PLANES) };
+            const { assert!(P <= crate::image::IMAGE_PLANES) };
             let image = load_image::<D, P>(w.image);
             let full = ((w.stride - w.first) / LINE).min(w.lines());
             let planes = IntPanel::pitch(P, WORDS);

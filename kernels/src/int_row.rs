@@ -9,8 +9,10 @@
 /// the sum does not depend on any of that.
 macro_rules! int_row_kernel {
     ($($feature:tt)*) => {
+        use crate::int::{IntPortion, IntRowInput};
+        use crate::int_row::{Ahead, NOTHING_AHEAD, RowLines};
+
         $(#[target_feature(enable = $feature)])*
-        #[inline(never)]
         fn int_row_loop<
             const D: u8,
             const P: usize,
@@ -20,38 +22,27 @@ macro_rules! int_row_kernel {
         >(
             w: &IntPortion<'_>,
             x: &IntRowInput<'_>,
+            token: usize,
             out: &mut [i64],
             stride: usize,
         ) {
             let image = load_image::<D, P>(w.image);
             let (rows, lines) = (w.rows(), w.lines());
-            let x_lines: &[[[[Limb; LINE]; L]; T]] =
-                &bytemuck::cast_slice::<u8, Limb>(x.x).as_chunks().0.as_chunks().0.as_chunks().0[..lines];
+            let x_tokens: &[[[Limb; LINE]; L]] =
+                bytemuck::cast_slice::<u8, Limb>(x.x).as_chunks().0.as_chunks().0;
+            // Of each line, the tokens from `token` on.
+            let x_lines = &x_tokens[token..];
             // A last, partial line is read in full where the row goes on: x is zero there.
             let full = ((w.stride - w.first) / LINE).min(lines);
-            let sign_stride = w.stride.div_ceil(8);
-            let signed = w.signs.is_some();
             for first in (0..rows).step_by(R) {
-                let mut codes: [&[[u8; LINE]]; R] = [&[]; R];
-                let mut signs: [&[[u8; 8]]; R] = [&[]; R];
-                let mut tails = [[0u8; LINE]; R];
-                let mut sign_tails = [0u64; R];
-                for r in 0..R {
-                    let row = (first + r).min(rows - 1);
-                    let row_codes = w.row_codes(row);
-                    codes[r] = &row_codes.as_chunks().0[..full];
-                    if full < lines {
-                        let rest = &row_codes[LINE * full..];
-                        let rest = &rest[..rest.len().min(LINE)];
-                        tails[r][..rest.len()].copy_from_slice(rest);
-                    }
-                    if signed {
-                        let row_signs = w.row_signs(row);
-                        signs[r] = &row_signs.as_chunks().0[..full];
-                        if full < lines {
-                            let rest = &row_signs[8 * full..];
-                            sign_tails[r] = partial_signs(&rest[..rest.len().min(8)]);
-                        }
+                let mut tails = [([[0; LINE]; 1], [[0; 8]; 1]); R];
+                if full < lines {
+                    for (r, (codes, signs)) in tails.iter_mut().enumerate() {
+                        let row = (first + r).min(rows - 1);
+                        let rest = w.row_codes(row).as_chunks::<LINE>().1;
+                        codes[0][..rest.len()].copy_from_slice(rest);
+                        let rest = w.row_signs(row).get(8 * full..).unwrap_or(&[]);
+                        signs[0][..rest.len()].copy_from_slice(rest);
                     }
                 }
                 for (group, from) in (0..lines).step_by(w.group_lines).enumerate() {
@@ -59,38 +50,23 @@ macro_rules! int_row_kernel {
                     let mut totals = [[0i64; T]; R];
                     for block in (from..to).step_by(FLUSH) {
                         let mut sums = [[[[int_zero(); P]; L]; T]; R];
-                        for line in block..to.min(block + FLUSH) {
-                            if line < full {
-                                // Rows end: what is ahead is then the next group of rows.
-                                let ahead = line + AHEAD.min(full);
-                                let (next, ahead) =
-                                    if ahead < full { (0, ahead) } else { (R, ahead - full) };
-                                let ahead = (first + next) * w.stride + w.first + ahead * LINE;
-                                if signed {
-                                    let signs_ahead = (first + R) * sign_stride + line * LINE;
-                                    prefetch(w.row_signs(0), signs_ahead);
-                                }
-                                for r in 0..R {
-                                    prefetch(w.codes, ahead + r * w.stride);
-                                    let s = if signed { u64::from_le_bytes(signs[r][line]) } else { 0 };
-                                    let weights = int_decode::<D, P>(&image, &codes[r][line], s);
-                                    for t in 0..T {
-                                        for l in 0..L {
-                                            dot(&weights, &x_lines[line][t][l], &mut sums[r][t][l]);
-                                        }
-                                    }
-                                }
-                            } else {
-                                for r in 0..R {
-                                    let weights =
-                                        int_decode::<D, P>(&image, &tails[r], sign_tails[r]);
-                                    for t in 0..T {
-                                        for l in 0..L {
-                                            dot(&weights, &x_lines[line][t][l], &mut sums[r][t][l]);
-                                        }
-                                    }
-                                }
+                        let whole = block..to.min(block + FLUSH).min(full);
+                        if !whole.is_empty() {
+                            let mut rows_lines = [RowLines::default(); R];
+                            for (r, lines) in rows_lines.iter_mut().enumerate() {
+                                *lines = RowLines::of(w, (first + r).min(rows - 1), whole.clone());
                             }
+                            let block_x = &x_lines[whole.start * x.tokens..];
+                            let ahead = Ahead::of(w, first..first + R, whole.start..full, AHEAD);
+                            int_lines::<D, P, L, R, T>(&image, &rows_lines, block_x, x.tokens, ahead, &mut sums);
+                        }
+                        if to.min(block + FLUSH) > full {
+                            let mut rows_lines = [RowLines::default(); R];
+                            for (lines, (codes, signs)) in rows_lines.iter_mut().zip(&tails) {
+                                *lines = RowLines { codes, signs: w.signs.map_or(&[], |_| signs) };
+                            }
+                            let tail_x = &x_lines[full * x.tokens..];
+                            int_lines::<D, P, L, R, T>(&image, &rows_lines, tail_x, x.tokens, NOTHING_AHEAD, &mut sums);
                         }
                         for t in 0..T {
                             for l in 0..L {
@@ -108,13 +84,58 @@ macro_rules! int_row_kernel {
                         }
                     }
                     for t in 0..T {
-                        let out = &mut out[(group * T + t) * stride + first..];
+                        let out = &mut out[(group * x.tokens + token + t) * stride + first..];
                         for (r, out) in out.iter_mut().enumerate().take(R.min(rows - first)) {
                             *out = totals[r][t];
                         }
                     }
                 }
             }
+        }
+
+        /// The products of some lines of R rows with T tokens, added to sums.
+        ///
+        /// Never inlined: with anything around it the compiler has other values in registers, and sums
+        /// in memory.
+        $(#[target_feature(enable = $feature)])*
+        #[inline(never)]
+        fn int_lines<
+            const D: u8,
+            const P: usize,
+            const L: usize,
+            const R: usize,
+            const T: usize,
+        >(
+            image: &IntRegs,
+            rows: &[RowLines<'_>; R],
+            x: &[[[Limb; LINE]; L]],
+            tokens: usize,
+            ahead: Ahead<'_>,
+            to: &mut [[[[I; P]; L]; T]; R],
+        ) {
+            let mut sums = *to;
+            let lines = rows[0].codes.len();
+            let signed = !rows[0].signs.is_empty();
+            for (line, x) in x.chunks(tokens).enumerate().take(lines) {
+                let Some(x) = x.first_chunk::<T>() else { break };
+                if signed {
+                    prefetch(ahead.signs, ahead.next_signs + line * LINE);
+                }
+                // Rows end: what is ahead is then the next group of rows.
+                let base = if line < ahead.turn { ahead.before } else { ahead.after };
+                let codes_ahead = base.wrapping_add(line * LINE);
+                for r in 0..R {
+                    prefetch(ahead.codes, codes_ahead + r * ahead.stride);
+                    let signs = if signed { u64::from_le_bytes(rows[r].signs[line]) } else { 0 };
+                    let weights = int_decode::<D, P>(image, &rows[r].codes[line], signs);
+                    for t in 0..T {
+                        for l in 0..L {
+                            dot(&weights, &x[t][l], &mut sums[r][t][l]);
+                        }
+                    }
+                }
+            }
+            *to = sums;
         }
 
         /// The sums of the lanes of some vectors.
@@ -131,36 +152,134 @@ macro_rules! int_row_kernel {
             sums
         }
 
+        /// All tokens, `MOST` at a time: R1 rows for one token, R2 for two, and so on, so that sums don't
+        /// need more registers than there are.
         $(#[target_feature(enable = $feature)])*
-        fn int_row_tokens<const D: u8, const P: usize, const L: usize>(
+        fn int_row_tokens<
+            const D: u8,
+            const P: usize,
+            const L: usize,
+            const R1: usize,
+            const R2: usize,
+            const R4: usize,
+            const R8: usize,
+            const MOST: usize,
+        >(
             w: &IntPortion<'_>,
             x: &IntRowInput<'_>,
             out: &mut [i64],
             stride: usize,
         ) {
-            match x.tokens {
-                1 => int_row_loop::<D, P, L, 4, 1>(w, x, out, stride),
-                2 => int_row_loop::<D, P, L, 2, 2>(w, x, out, stride),
-                4 => int_row_loop::<D, P, L, 2, 4>(w, x, out, stride),
-                8 => int_row_loop::<D, P, L, 1, 8>(w, x, out, stride),
-                other => unreachable!("{other} tokens"),
+            for token in (0..x.tokens).step_by(MOST) {
+                match x.tokens.min(MOST) {
+                    1 => int_row_loop::<D, P, L, R1, 1>(w, x, token, out, stride),
+                    2 => int_row_loop::<D, P, L, R2, 2>(w, x, token, out, stride),
+                    4 => int_row_loop::<D, P, L, R4, 4>(w, x, token, out, stride),
+                    8 => int_row_loop::<D, P, L, R8, 8>(w, x, token, out, stride),
+                    other => unreachable!("{other} tokens"),
+                }
             }
         }
 
         $(#[target_feature(enable = $feature)])*
-        fn int_row_limbs<const D: u8, const P: usize>(
+        fn int_row_limbs<const D: u8, const P: usize, const L: usize>(
+            w: &IntPortion<'_>,
+            x: &IntRowInput<'_>,
+            out: &mut [i64],
+            stride: usize,
+        ) {
+            match const { P * L } {
+                1 => int_row_tokens::<D, P, L, 4, 4, 4, 2, 8>(w, x, out, stride),
+                // Limbs of eight tokens and 3,072 columns are more than 32 KiB.
+                2 => int_row_tokens::<D, P, L, 4, 4, 2, 1, 4>(w, x, out, stride),
+                3 | 4 => int_row_tokens::<D, P, L, 4, 2, 1, 1, 4>(w, x, out, stride),
+                _ => int_row_tokens::<D, P, L, 2, 1, 1, 1, 2>(w, x, out, stride),
+            }
+        }
+
+        $(#[target_feature(enable = $feature)])*
+        fn int_row_planes<const D: u8, const P: usize>(
             w: &IntPortion<'_>,
             x: &IntRowInput<'_>,
             out: &mut [i64],
             stride: usize,
         ) {
             match x.limbs.weights.len() {
-                1 => int_row_tokens::<D, P, 1>(w, x, out, stride),
-                2 => int_row_tokens::<D, P, 2>(w, x, out, stride),
-                3 if !WORDS => int_row_tokens::<D, P, 3>(w, x, out, stride),
+                1 => int_row_limbs::<D, P, 1>(w, x, out, stride),
+                2 => int_row_limbs::<D, P, 2>(w, x, out, stride),
+                3 if !WORDS => int_row_limbs::<D, P, 3>(w, x, out, stride),
                 other => unreachable!("{other} limbs"),
             }
         }
     };
 }
 pub(crate) use int_row_kernel;
+
+use std::ops::Range;
+
+use crate::int::IntPortion;
+use crate::portion::LINE;
+
+/// Some lines of a row.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct RowLines<'a> {
+    pub codes: &'a [[u8; LINE]],
+    pub signs: &'a [[u8; 8]],
+}
+
+impl<'a> RowLines<'a> {
+    /// Full lines of a portion's row.
+    #[inline(always)]
+    pub fn of(w: &IntPortion<'a>, row: usize, lines: Range<usize>) -> Self {
+        let signs = match w.signs {
+            Some(_) => &w.row_signs(row).as_chunks().0[lines.clone()],
+            None => &[],
+        };
+        Self { codes: &w.row_codes(row).as_chunks().0[lines], signs }
+    }
+}
+
+/// What a loop over lines is to prefetch.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead<'a> {
+    /// Signs, and where those of the next group of rows are.
+    pub signs: &'a [u8],
+    pub next_signs: usize,
+    pub codes: &'a [u8],
+    /// Offset in `codes` of what is ahead of line 0, before the line `turn` and from then on.
+    pub before: usize,
+    pub after: usize,
+    pub turn: usize,
+    /// Distance of rows.
+    pub stride: usize,
+}
+
+impl<'a> Ahead<'a> {
+    /// Of some rows and lines, `distance` lines ahead: within the row, and when it has ended in the next
+    /// group of rows.
+    #[inline(always)]
+    pub fn of(
+        w: &IntPortion<'a>,
+        rows: Range<usize>,
+        lines: Range<usize>,
+        distance: usize,
+    ) -> Self {
+        let distance = distance.min(lines.end);
+        let at = |row: usize, line: usize| row * w.stride + w.first + line * LINE;
+        let ahead = lines.start + distance;
+        let next_signs = rows.end * w.stride.div_ceil(8) + lines.start * LINE;
+        Self {
+            signs: w.row_signs(0),
+            next_signs,
+            codes: w.codes,
+            before: at(rows.start, ahead),
+            after: at(rows.end, ahead).wrapping_sub(lines.end * LINE),
+            turn: lines.end.saturating_sub(ahead),
+            stride: w.stride,
+        }
+    }
+}
+
+/// For lines that are the last ones anyway.
+pub(crate) const NOTHING_AHEAD: Ahead<'_> =
+    Ahead { signs: &[], next_signs: 0, codes: &[], before: 0, after: 0, turn: 0, stride: 0 };

@@ -237,8 +237,13 @@ impl Kernel {
 /// Integer modes.
 impl Kernel {
     /// How the row shape takes activations, for an image of that many planes.
-    pub fn row_limbs(self, digits: Digits, _planes: usize, _tokens: usize) -> Limbs {
-        let form = if self.entry(false).is_some() { Form::Bytes } else { Form::Words };
+    pub fn row_limbs(self, digits: Digits, planes: usize, tokens: usize) -> Limbs {
+        let form = match (self.entry(false), self.entry(true)) {
+            (None, _) => Form::Words,
+            // Signs are applied to each token's bytes, but to words of weights once.
+            (Some(_), Some(_)) if digits.count >= 2 && planes == 1 && tokens >= 2 => Form::Words,
+            _ => Form::Bytes,
+        };
         Limbs::new(form, digits)
     }
 

@@ -118,7 +118,7 @@ macro_rules! int_stamp {
         $(#[target_feature(enable = $feature)])*
         fn int_row(w: &IntPortion<'_>, x: &IntRowInput<'_>, out: &mut [i64], stride: usize) {
             match (int_decoder(w.image), w.image.count) {
-                $(($decoder, $planes) => int_row_limbs::<{ $decoder }, $planes>(w, x, out, stride),)*
+                $(($decoder, $planes) => int_row_planes::<{ $decoder }, $planes>(w, x, out, stride),)*
                 other => unreachable!("decoder {other:?}"),
             }
         }

@@ -1,13 +1,8 @@
 //! The integer kernels in plain Rust: words, and i64 sums that never need widening.
 
-use crate::image::{IMAGE_PLANES, Image};
-use crate::int::{
-    Form, GROUPS_TILE, IntPanel, IntPanelMut, IntPortion, IntRow, IntRowInput, IntTileInput,
-    IntTileSums, MULTIPLIED, MULTIPLIED_TILE, MULTIPLIER_STEPS, PANEL_STEPS, Place, SHORT_GROUP,
-    Starts, WHOLE_TILE,
-};
-use crate::portion::{LINE, PANEL_ROWS};
-use crate::row::partial_signs;
+use crate::image::Image;
+use crate::int::{IntRow, PANEL_STEPS};
+use crate::portion::LINE;
 use crate::words::{int_scale, int_shift_add, int_start};
 
 const WORDS: bool = true;

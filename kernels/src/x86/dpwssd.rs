@@ -9,15 +9,9 @@ use std::arch::x86_64::*;
 use super::AHEAD;
 use super::f64x8::*;
 use super::words512::*;
-use crate::image::IMAGE_PLANES;
-use crate::int::{
-    Form, GROUPS_TILE, IntPanel, IntPanelMut, IntPortion, IntRow, IntRowInput, IntTileInput,
-    IntTileSums, MULTIPLIED, MULTIPLIED_TILE, MULTIPLIER_STEPS, Place, SHORT_GROUP, Starts,
-    WHOLE_TILE,
-};
-use crate::portion::{LINE, PANEL_ROWS};
+use crate::int::IntRow;
+use crate::portion::LINE;
 use crate::prefetch::prefetch;
-use crate::row::partial_signs;
 use crate::words::{BELOW_ONE, LOOKUP, SIGNED, int_decoder, int_scale, int_shift_add, int_start};
 
 /// Two products of words to a lane.

@@ -15,14 +15,9 @@ use super::AHEAD;
 use super::f64x8::*;
 use super::vbmi::lookup;
 use crate::image::{EntrySign, IMAGE_PLANES, Image, Magnitudes};
-use crate::int::{
-    Form, GROUPS_TILE, IntPanel, IntPanelMut, IntPortion, IntRow, IntRowInput, IntTileInput,
-    IntTileSums, MULTIPLIED, MULTIPLIED_TILE, MULTIPLIER_STEPS, PANEL_STEPS, Place, SHORT_GROUP,
-    Starts, WHOLE_TILE,
-};
-use crate::portion::{LINE, PANEL_ROWS};
+use crate::int::{IntRow, PANEL_STEPS};
+use crate::portion::LINE;
 use crate::prefetch::prefetch;
-use crate::row::partial_signs;
 
 const WORDS: bool = false;
 const INT_LANES: usize = 16;
