@@ -1,25 +1,20 @@
 //! The row shape of integer modes: lanes run along k, sums are exact.
 
 /// Stamps the integer row kernel out of the primitives in scope: `WORDS`, `FLUSH`, `I`, `Limb`,
-/// `IntRegs`, `IntLine`, `int_zero`, `int_sum`, `int_sum4`, `load_image`, `int_decode`, `dot`, `prefetch`, `AHEAD`.
+/// `IntRegs`, `IntLine`, `int_zero`, `int_sum`, `int_sum4`, `load_image`, `int_decode`, `dot`, `AHEAD`.
 ///
-/// Computes `out[(g·T + t)·stride + r] = Σ_k X[t,k] · (±L[code])` exactly, for all rows of a portion,
-/// the sum of each group g of columns for itself. Each (row, token, limb, plane) has a vector of i32
+/// Computes `out[(g·tokens + t)·stride + r] = Σ_k X[t,k] · (±L[code])` exactly, for all rows of a portion,
+/// the sum of each group g of columns for itself. Each (row, vector of limbs, plane) has a vector of i32
 /// sums; at the end of a group, and after `FLUSH` lines, they are added up and widened. Being exact,
 /// the sum does not depend on any of that.
 macro_rules! int_row_kernel {
     ($($feature:tt)*) => {
         use crate::int::{IntPortion, IntRowInput};
-        use crate::int_row::{Ahead, NOTHING_AHEAD, RowLines};
+        use crate::prefetch::prefetch;
+        use crate::int_row::{Ahead, NOTHING_AHEAD, RowLines, SHARED};
 
         $(#[target_feature(enable = $feature)])*
-        fn int_row_loop<
-            const D: u8,
-            const P: usize,
-            const L: usize,
-            const R: usize,
-            const T: usize,
-        >(
+        fn int_row_loop<const D: u8, const P: usize, const R: usize, const N: usize>(
             w: &IntPortion<'_>,
             x: &IntRowInput<'_>,
             token: usize,
@@ -28,10 +23,11 @@ macro_rules! int_row_kernel {
         ) {
             let image = load_image::<D, P>(w.image);
             let (rows, lines) = (w.rows(), w.lines());
-            let x_tokens: &[[[Limb; LINE]; L]] =
-                bytemuck::cast_slice::<u8, Limb>(x.x).as_chunks().0.as_chunks().0;
-            // Of each line, the tokens from `token` on.
-            let x_lines = &x_tokens[token..];
+            let weights = x.limbs.weights;
+            // Vectors of x in a line, of which N are done here.
+            let vectors = x.tokens * weights.len();
+            let x_lines: &[[Limb; LINE]] = bytemuck::cast_slice::<u8, Limb>(x.x).as_chunks().0;
+            let x_lines = &x_lines[token * weights.len()..];
             // A last, partial line is read in full where the row goes on: x is zero there.
             let full = ((w.stride - w.first) / LINE).min(lines);
             for first in (0..rows).step_by(R) {
@@ -47,43 +43,34 @@ macro_rules! int_row_kernel {
                 }
                 for (group, from) in (0..lines).step_by(w.group_lines).enumerate() {
                     let to = lines.min(from + w.group_lines);
-                    let mut totals = [[0i64; T]; R];
+                    let mut totals = [[0i64; N]; R];
                     for block in (from..to).step_by(FLUSH) {
-                        let mut sums = [[[[int_zero(); P]; L]; T]; R];
+                        let mut sums = [[[int_zero(); P]; N]; R];
                         let whole = block..to.min(block + FLUSH).min(full);
                         if !whole.is_empty() {
                             let mut rows_lines = [RowLines::default(); R];
                             for (r, lines) in rows_lines.iter_mut().enumerate() {
                                 *lines = RowLines::of(w, (first + r).min(rows - 1), whole.clone());
                             }
-                            let block_x = &x_lines[whole.start * x.tokens..];
+                            let x = &x_lines[whole.start * vectors..];
                             let ahead = Ahead::of(w, first..first + R, whole.start..full, AHEAD);
-                            int_lines::<D, P, L, R, T>(&image, &rows_lines, block_x, x.tokens, ahead, &mut sums);
+                            int_lines::<D, P, R, N>(&image, &rows_lines, (x, vectors), ahead, &mut sums);
                         }
                         if to.min(block + FLUSH) > full {
                             let mut rows_lines = [RowLines::default(); R];
                             for (lines, (codes, signs)) in rows_lines.iter_mut().zip(&tails) {
                                 *lines = RowLines { codes, signs: w.signs.map_or(&[], |_| signs) };
                             }
-                            let tail_x = &x_lines[full * x.tokens..];
-                            int_lines::<D, P, L, R, T>(&image, &rows_lines, tail_x, x.tokens, NOTHING_AHEAD, &mut sums);
+                            let x = &x_lines[full * vectors..];
+                            int_lines::<D, P, R, N>(
+                                &image, &rows_lines, (x, vectors), NOTHING_AHEAD, &mut sums,
+                            );
                         }
-                        for t in 0..T {
-                            for l in 0..L {
-                                for p in 0..P {
-                                    let mut row_sums = [int_zero(); R];
-                                    for r in 0..R {
-                                        row_sums[r] = sums[r][t][l][p];
-                                    }
-                                    let row_sums = int_sums(row_sums);
-                                    for r in 0..R {
-                                        totals[r][t] += row_sums[r] * (x.limbs.weights[l] << (8 * p));
-                                    }
-                                }
-                            }
+                        for (totals, sums) in totals.iter_mut().zip(&sums) {
+                            int_add_sums(totals, sums, weights);
                         }
                     }
-                    for t in 0..T {
+                    for t in 0..N / weights.len() {
                         let out = &mut out[(group * x.tokens + token + t) * stride + first..];
                         for (r, out) in out.iter_mut().enumerate().take(R.min(rows - first)) {
                             *out = totals[r][t];
@@ -93,44 +80,51 @@ macro_rules! int_row_kernel {
             }
         }
 
-        /// The products of some lines of R rows with T tokens, added to sums.
+        /// The products of some lines of R rows with N vectors of limbs, added to sums. In x a line's
+        /// vectors begin `vectors` after those of the line before.
         ///
         /// Never inlined: with anything around it the compiler has other values in registers, and sums
         /// in memory.
         $(#[target_feature(enable = $feature)])*
         #[inline(never)]
-        fn int_lines<
-            const D: u8,
-            const P: usize,
-            const L: usize,
-            const R: usize,
-            const T: usize,
-        >(
+        fn int_lines<const D: u8, const P: usize, const R: usize, const N: usize>(
             image: &IntRegs,
             rows: &[RowLines<'_>; R],
-            x: &[[[Limb; LINE]; L]],
-            tokens: usize,
+            (x, vectors): (&[[Limb; LINE]], usize),
             ahead: Ahead<'_>,
-            to: &mut [[[[I; P]; L]; T]; R],
+            to: &mut [[[I; P]; N]; R],
         ) {
             let mut sums = *to;
             let lines = rows[0].codes.len();
             let signed = !rows[0].signs.is_empty();
-            for (line, x) in x.chunks(tokens).enumerate().take(lines) {
-                let Some(x) = x.first_chunk::<T>() else { break };
+            for (line, x) in x.chunks(vectors).enumerate().take(lines) {
+                let Some(x) = x.first_chunk::<N>() else { break };
                 if signed {
                     prefetch(ahead.signs, ahead.next_signs + line * LINE);
                 }
                 // Rows end: what is ahead is then the next group of rows.
                 let base = if line < ahead.turn { ahead.before } else { ahead.after };
                 let codes_ahead = base.wrapping_add(line * LINE);
+                let mut weights: [Option<IntLine<P>>; R] = [None; R];
                 for r in 0..R {
-                    prefetch(ahead.codes, codes_ahead + r * ahead.stride);
+                    prefetch(ahead.codes, codes_ahead.wrapping_add(r * ahead.stride));
                     let signs = if signed { u64::from_le_bytes(rows[r].signs[line]) } else { 0 };
-                    let weights = int_decode::<D, P>(image, &rows[r].codes[line], signs);
-                    for t in 0..T {
-                        for l in 0..L {
-                            dot(&weights, &x[t][l], &mut sums[r][t][l]);
+                    let decoded = int_decode::<D, P>(image, &rows[r].codes[line], signs);
+                    if N < SHARED {
+                        for n in 0..N {
+                            dot(&decoded, &x[n], &mut sums[r][n]);
+                        }
+                    } else {
+                        weights[r] = Some(decoded);
+                    }
+                }
+                if N >= SHARED {
+                    // Rows share what is loaded of x.
+                    for n in 0..N {
+                        for r in 0..R {
+                            if let Some(weights) = &weights[r] {
+                                dot(weights, &x[n], &mut sums[r][n]);
+                            }
                         }
                     }
                 }
@@ -138,62 +132,29 @@ macro_rules! int_row_kernel {
             *to = sums;
         }
 
-        /// The sums of the lanes of some vectors.
+        /// Adds the lanes of a row's sums to the totals of its tokens.
         $(#[target_feature(enable = $feature)])*
         #[inline]
-        fn int_sums<const R: usize>(vectors: [I; R]) -> [i64; R] {
-            let mut sums = [0; R];
-            for (sums, vectors) in sums.as_chunks_mut::<4>().0.iter_mut().zip(vectors.as_chunks().0) {
-                *sums = int_sum4(*vectors);
-            }
-            for r in R / 4 * 4..R {
-                sums[r] = int_sum(vectors[r]);
-            }
-            sums
-        }
-
-        /// All tokens, `MOST` at a time: R1 rows for one token, R2 for two, and so on, so that sums don't
-        /// need more registers than there are.
-        $(#[target_feature(enable = $feature)])*
-        fn int_row_tokens<
-            const D: u8,
-            const P: usize,
-            const L: usize,
-            const R1: usize,
-            const R2: usize,
-            const R4: usize,
-            const R8: usize,
-            const MOST: usize,
-        >(
-            w: &IntPortion<'_>,
-            x: &IntRowInput<'_>,
-            out: &mut [i64],
-            stride: usize,
+        fn int_add_sums<const P: usize, const N: usize>(
+            totals: &mut [i64; N],
+            sums: &[[I; P]; N],
+            weights: &[i64],
         ) {
-            for token in (0..x.tokens).step_by(MOST) {
-                match x.tokens.min(MOST) {
-                    1 => int_row_loop::<D, P, L, R1, 1>(w, x, token, out, stride),
-                    2 => int_row_loop::<D, P, L, R2, 2>(w, x, token, out, stride),
-                    4 => int_row_loop::<D, P, L, R4, 4>(w, x, token, out, stride),
-                    8 => int_row_loop::<D, P, L, R8, 8>(w, x, token, out, stride),
-                    other => unreachable!("{other} tokens"),
+            let mut lanes = [[0; P]; N];
+            let (fours, rest) = lanes.as_flattened_mut().as_chunks_mut::<4>();
+            let (four_sums, rest_sums) = sums.as_flattened().as_chunks::<4>();
+            for (lanes, sums) in fours.iter_mut().zip(four_sums) {
+                *lanes = int_sum4(*sums);
+            }
+            for (lanes, sums) in rest.iter_mut().zip(rest_sums) {
+                *lanes = int_sum(*sums);
+            }
+            for (total, vectors) in totals.iter_mut().zip(lanes.chunks(weights.len())) {
+                for (planes, weight) in vectors.iter().zip(weights) {
+                    for (p, sum) in planes.iter().enumerate() {
+                        *total += sum * (weight << (8 * p));
+                    }
                 }
-            }
-        }
-
-        $(#[target_feature(enable = $feature)])*
-        fn int_row_limbs<const D: u8, const P: usize, const L: usize>(
-            w: &IntPortion<'_>,
-            x: &IntRowInput<'_>,
-            out: &mut [i64],
-            stride: usize,
-        ) {
-            match const { P * L } {
-                1 => int_row_tokens::<D, P, L, 4, 4, 4, 2, 8>(w, x, out, stride),
-                // Limbs of eight tokens and 3,072 columns are more than 32 KiB.
-                2 => int_row_tokens::<D, P, L, 4, 4, 2, 1, 4>(w, x, out, stride),
-                3 | 4 => int_row_tokens::<D, P, L, 4, 2, 1, 1, 4>(w, x, out, stride),
-                _ => int_row_tokens::<D, P, L, 2, 1, 1, 1, 2>(w, x, out, stride),
             }
         }
 
@@ -204,11 +165,30 @@ macro_rules! int_row_kernel {
             out: &mut [i64],
             stride: usize,
         ) {
-            match x.limbs.weights.len() {
-                1 => int_row_limbs::<D, P, 1>(w, x, out, stride),
-                2 => int_row_limbs::<D, P, 2>(w, x, out, stride),
-                3 if !WORDS => int_row_limbs::<D, P, 3>(w, x, out, stride),
-                other => unreachable!("{other} limbs"),
+            // Four vectors of x at a time: 24 KiB of them stay in L1 where k is 3,072. Tables of two bytes
+            // are decoded for eight.
+            let most = if P == 2 && !WORDS { 8 } else { 4 };
+            let limbs = x.limbs.weights.len();
+            let mut tokens = x.tokens;
+            while tokens * limbs > most && tokens > 1 {
+                tokens /= 2;
+            }
+            for token in (0..x.tokens).step_by(tokens) {
+                // Products of a line and one vector; not more than 16 of all rows and vectors, or the
+                // compiler leaves a loop over sums in memory.
+                match (const { P * if WORDS { 2 } else { 1 } }, tokens * limbs) {
+                    (_, 1) => int_row_loop::<D, P, 4, 1>(w, x, token, out, stride),
+                    (1 | 2, 2) => int_row_loop::<D, P, 4, 2>(w, x, token, out, stride),
+                    (_, 2) => int_row_loop::<D, P, 2, 2>(w, x, token, out, stride),
+                    (1, 3) => int_row_loop::<D, P, 4, 3>(w, x, token, out, stride),
+                    (2, 3) => int_row_loop::<D, P, 2, 3>(w, x, token, out, stride),
+                    (1, 4) => int_row_loop::<D, P, 4, 4>(w, x, token, out, stride),
+                    (2, 4) => int_row_loop::<D, P, 2, 4>(w, x, token, out, stride),
+                    (_, 4) => int_row_loop::<D, P, 1, 4>(w, x, token, out, stride),
+                    (2, 6) if P == 2 => int_row_loop::<D, P, 1, 6>(w, x, token, out, stride),
+                    (2, 8) if P == 2 => int_row_loop::<D, P, 1, 8>(w, x, token, out, stride),
+                    other => unreachable!("{other:?} vectors"),
+                }
             }
         }
     };
@@ -219,6 +199,10 @@ use std::ops::Range;
 
 use crate::int::IntPortion;
 use crate::portion::LINE;
+
+/// Vectors of x from which on rows are decoded first and then share what is loaded of x. With fewer, that
+/// cost more in registers than it saved in loads.
+pub(crate) const SHARED: usize = 4;
 
 /// Some lines of a row.
 #[derive(Clone, Copy, Default)]

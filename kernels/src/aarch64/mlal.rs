@@ -15,7 +15,6 @@ use super::f64x2::*;
 use crate::image::Image;
 use crate::int::IntRow;
 use crate::portion::LINE;
-use crate::prefetch::prefetch;
 use crate::words::{
     BELOW_ONE, LOOKUP, SIGNED, Words, int_decoder, int_scale, int_shift_add, int_start,
 };

@@ -48,8 +48,6 @@ fn int_decode<const D: u8, const P: usize>(
     line
 }
 
-fn prefetch(_: &[u8], _: usize) {}
-
 fn int_zero() -> I {
     [0; INT_LANES]
 }

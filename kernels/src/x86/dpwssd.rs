@@ -11,7 +11,6 @@ use super::f64x8::*;
 use super::words512::*;
 use crate::int::IntRow;
 use crate::portion::LINE;
-use crate::prefetch::prefetch;
 use crate::words::{BELOW_ONE, LOOKUP, SIGNED, int_decoder, int_scale, int_shift_add, int_start};
 
 /// Two products of words to a lane.

@@ -16,7 +16,6 @@ use super::f64x4::*;
 use crate::image::Image;
 use crate::int::IntRow;
 use crate::portion::LINE;
-use crate::prefetch::prefetch;
 use crate::words::{
     BELOW_ONE, LOOKUP, SIGNED, Words, int_decoder, int_scale, int_shift_add, int_start,
 };

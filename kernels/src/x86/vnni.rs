@@ -17,7 +17,6 @@ use super::vbmi::lookup;
 use crate::image::{EntrySign, IMAGE_PLANES, Image, Magnitudes};
 use crate::int::{IntRow, PANEL_STEPS};
 use crate::portion::LINE;
-use crate::prefetch::prefetch;
 
 const WORDS: bool = false;
 const INT_LANES: usize = 16;

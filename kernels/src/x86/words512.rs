@@ -97,10 +97,24 @@ pub(super) fn int_sum(v: I) -> i64 {
     _mm512_reduce_add_epi64(_mm512_add_epi64(low, high))
 }
 
+/// The same four times: lanes of two vectors side by side, then 128 bits by 128 bits.
 #[target_feature(enable = "avx512f")]
 #[inline]
 pub(super) fn int_sum4(v: [I; 4]) -> [i64; 4] {
-    [int_sum(v[0]), int_sum(v[1]), int_sum(v[2]), int_sum(v[3])]
+    let widen = |v| {
+        let low = _mm512_cvtepi32_epi64(_mm512_castsi512_si256(v));
+        _mm512_add_epi64(low, _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64::<1>(v)))
+    };
+    let pair = |a, b| {
+        let (a, b) = (widen(a), widen(b));
+        _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b))
+    };
+    let (ab, cd) = (pair(v[0], v[1]), pair(v[2], v[3]));
+    let even = _mm512_shuffle_i64x2::<0x88>(ab, cd);
+    let two = _mm512_add_epi64(even, _mm512_shuffle_i64x2::<0xDD>(ab, cd));
+    let one = _mm512_add_epi64(two, _mm512_shuffle_i64x2::<0xB1>(two, two));
+    let [a, b, _, _, c, d, _, _]: [i64; 8] = bytemuck::cast(one);
+    [a, b, c, d]
 }
 
 #[target_feature(enable = "avx512f")]
