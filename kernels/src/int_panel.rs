@@ -15,7 +15,6 @@ macro_rules! int_panel_kernel {
             Starts, GROUPS_TILE, MULTIPLIED_TILE, SHORT_GROUP, WHOLE_TILE,
         };
         use crate::portion::PANEL_ROWS;
-        use crate::row::partial_signs;
 
         $(#[target_feature(enable = $feature)])*
         #[inline(never)]
@@ -28,25 +27,16 @@ macro_rules! int_panel_kernel {
             let start_eighths = panel.start_steps / 8;
             let starts = eighths.div_ceil(start_eighths);
             for row in 0..w.rows() {
-                let (codes, signs) = (w.row_codes(row), w.row_signs(row));
                 let to = &mut panel.rows[row * planes..][..planes];
-                for line in 0..w.lines() {
-                    let at = line * LINE;
-                    let mut padded = [0; LINE];
-                    let codes: &[u8; LINE] = if line < full {
-                        codes[at..].first_chunk().expect("a full line")
-                    } else {
-                        padded[..codes.len() - at].copy_from_slice(&codes[at..]);
-                        &padded
-                    };
-                    let s = match signs.get(8 * line..) {
-                        None => 0,
-                        Some(rest) => match rest.first_chunk() {
-                            Some(bytes) => u64::from_le_bytes(*bytes),
-                            None => partial_signs(rest),
-                        },
-                    };
-                    int_store(&int_decode::<D, P>(&image, codes, s), to, line);
+                let lines = RowLines::of(w, row, 0..full);
+                for (line, codes) in lines.codes.iter().enumerate() {
+                    prefetch(w.codes, row * w.stride + w.first + (line + AHEAD) * LINE);
+                    let signs = lines.signs.get(line).map_or(0, |signs| u64::from_le_bytes(*signs));
+                    int_store(&int_decode::<D, P>(&image, codes, signs), to, line);
+                }
+                if full < w.lines() {
+                    let ([codes], [signs]) = row_tail(w, row, full);
+                    int_store(&int_decode::<D, P>(&image, &codes, u64::from_le_bytes(signs)), to, full);
                 }
                 if WORDS {
                     continue;

@@ -11,7 +11,7 @@ macro_rules! int_row_kernel {
     ($($feature:tt)*) => {
         use crate::int::{IntPortion, IntRowInput};
         use crate::prefetch::prefetch;
-        use crate::int_row::{Ahead, NOTHING_AHEAD, RowLines, SHARED};
+        use crate::int_row::{Ahead, NOTHING_AHEAD, RowLines, SHARED, row_tail};
 
         $(#[target_feature(enable = $feature)])*
         fn int_row_loop<const D: u8, const P: usize, const R: usize, const N: usize>(
@@ -33,12 +33,8 @@ macro_rules! int_row_kernel {
             for first in (0..rows).step_by(R) {
                 let mut tails = [([[0; LINE]; 1], [[0; 8]; 1]); R];
                 if full < lines {
-                    for (r, (codes, signs)) in tails.iter_mut().enumerate() {
-                        let row = (first + r).min(rows - 1);
-                        let rest = w.row_codes(row).as_chunks::<LINE>().1;
-                        codes[0][..rest.len()].copy_from_slice(rest);
-                        let rest = w.row_signs(row).get(8 * full..).unwrap_or(&[]);
-                        signs[0][..rest.len()].copy_from_slice(rest);
+                    for (r, tail) in tails.iter_mut().enumerate() {
+                        *tail = row_tail(w, (first + r).min(rows - 1), full);
                     }
                 }
                 for (group, from) in (0..lines).step_by(w.group_lines).enumerate() {
@@ -221,6 +217,21 @@ impl<'a> RowLines<'a> {
         };
         Self { codes: &w.row_codes(row).as_chunks().0[lines], signs }
     }
+}
+
+/// What is left of a row's codes and signs behind its full lines, zeros behind it.
+#[inline(always)]
+pub(crate) fn row_tail(
+    w: &IntPortion<'_>,
+    row: usize,
+    full: usize,
+) -> ([[u8; LINE]; 1], [[u8; 8]; 1]) {
+    let (mut codes, mut signs) = ([0; LINE], [0; 8]);
+    let rest = w.row_codes(row).as_chunks::<LINE>().1;
+    codes[..rest.len()].copy_from_slice(rest);
+    let rest = w.row_signs(row).get(8 * full..).unwrap_or(&[]);
+    signs[..rest.len()].copy_from_slice(rest);
+    ([codes], [signs])
 }
 
 /// What a loop over lines is to prefetch.

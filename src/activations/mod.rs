@@ -92,7 +92,7 @@ impl Layout {
     /// Tokens with their padding.
     pub fn tokens(&self) -> usize {
         match self.shape {
-            Shape::Row if self.m > Shape::ROW_TOKENS => self.m.next_multiple_of(Shape::ROW_TOKENS),
+            Shape::Row if self.mode.is_integer() => RowLayout::new(self).tokens(),
             Shape::Row => self.m.next_power_of_two(),
             Shape::Panel if self.mode.is_integer() => {
                 self.m.next_multiple_of(self.kernel.int_lanes(self.limbs))

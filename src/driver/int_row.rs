@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use lutmul_kernels::{Columns, IntRowInput};
 
-use super::{Job, Scratch, row, scale};
+use super::{Job, Scratch, Shape, row, scale};
 use crate::activations::RowLayout;
 use crate::element::Element;
 
@@ -18,15 +18,17 @@ impl Job<'_> {
         scratch: &mut Scratch,
     ) {
         let layout = RowLayout::new(&self.layout);
-        let (groups, tokens) = (layout.groups(), layout.tokens);
+        let groups = layout.groups();
         let step = layout.groups_at_once();
-        let (sums, totals) = scratch.int_buffers(CHUNK * tokens * step, CHUNK * tokens);
+        let most = CHUNK * layout.tokens().min(Shape::ROW_TOKENS);
+        let (all_sums, totals) = scratch.int_buffers(most * step, most);
         for first in rows.clone().step_by(CHUNK) {
             let chunk = first..rows.end.min(first + CHUNK);
-            for (block, token) in (0..self.layout.m).step_by(tokens).enumerate() {
+            for (token, tokens) in layout.blocks() {
+                let sums = &mut all_sums[..CHUNK * tokens * step];
                 for from in (0..groups).step_by(step) {
                     let call = from..from + step;
-                    let x = layout.x(self.x, block, call.clone());
+                    let x = layout.x(self.x, (token, tokens), call.clone());
                     let x = IntRowInput { x, tokens, limbs: layout.limbs };
                     let columns = layout.columns(from).start..layout.columns(call.end - 1).end;
                     let portion = self.w.int_portion(chunk.clone(), columns);
@@ -41,7 +43,7 @@ impl Job<'_> {
                         }
                     }
                 }
-                let tokens = token..self.layout.m;
+                let tokens = token..self.layout.m.min(token + tokens);
                 for (token, totals) in tokens.zip(totals.chunks_exact(CHUNK)) {
                     let totals = &totals[..chunk.len()];
                     let totals = Some(totals).filter(|_| !self.tokens[token].step.is_nan());

@@ -30,7 +30,7 @@ pub(super) fn shape(w: &Weights<'_>, m: usize, kernel: Kernel, mode: Mode) -> (S
     // The panel shape has its sums in f64. Beyond that the row shape, with its i64, does any number of
     // tokens: 16,384 columns of A24 and a two-byte image are the first that need it.
     let largest = mode.limit() as u128 * (1 << (8 * planes)) * w.group() as u128;
-    if m <= Shape::ROW_TOKENS || largest >= 1 << 53 {
+    if m <= kernel.row_tokens(digits) || largest >= 1 << 53 {
         (Shape::Row, kernel.row_limbs(digits, planes, m))
     } else {
         (Shape::Panel, kernel.panel_limbs(digits, planes))
@@ -77,10 +77,11 @@ pub(super) fn pack<X: Element>(
     match layout.shape {
         Shape::Row => {
             let rows = RowLayout::new(layout);
-            let len = area("packed activations", layout.tokens(), rows.token_bytes())?;
+            let len = area("packed activations", rows.tokens(), rows.token_bytes())?;
             let packed = &mut bytemuck::cast_slice_mut(packed.take(len.div_ceil(4)))[..len];
-            for (block, packed) in packed.chunks_mut(rows.block_bytes()).enumerate() {
-                row::pack(&quantiser, &rows, block, packed);
+            for block in rows.blocks() {
+                let bytes = [block.0, block.0 + block.1].map(|token| token * rows.token_bytes());
+                row::pack(&quantiser, &rows, block, &mut packed[bytes[0]..bytes[1]]);
             }
         }
         Shape::Panel => {

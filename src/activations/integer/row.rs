@@ -13,8 +13,8 @@ use crate::element::Element;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RowLayout {
     pub limbs: Limbs,
-    /// Tokens of a block.
-    pub tokens: usize,
+    /// Tokens of x.
+    m: usize,
     /// Columns of a group; the last one may have fewer.
     group: usize,
     k: usize,
@@ -22,8 +22,18 @@ pub(crate) struct RowLayout {
 
 impl RowLayout {
     pub fn new(layout: &Layout) -> Self {
-        let tokens = layout.tokens().min(Shape::ROW_TOKENS);
-        Self { limbs: layout.limbs, tokens, group: layout.group.max(1), k: layout.k }
+        Self { limbs: layout.limbs, m: layout.m, group: layout.group.max(1), k: layout.k }
+    }
+
+    /// Blocks of tokens: their first token, and how many there are, padding included.
+    pub fn blocks(self) -> impl Iterator<Item = (usize, usize)> {
+        let size = move |token: usize| (self.m - token).min(Shape::ROW_TOKENS).next_power_of_two();
+        (0..self.m).step_by(Shape::ROW_TOKENS).map(move |token| (token, size(token)))
+    }
+
+    /// Tokens with their padding.
+    pub fn tokens(self) -> usize {
+        self.blocks().last().map_or(0, |(token, tokens)| token + tokens)
     }
 
     /// Number of groups.
@@ -58,16 +68,16 @@ impl RowLayout {
         self.lines_before(self.groups()) * self.line_bytes()
     }
 
-    /// Bytes of a block of tokens.
-    pub fn block_bytes(&self) -> usize {
-        self.tokens * self.token_bytes()
-    }
-
     /// The part of the packed bytes that is some groups' of a block.
-    pub fn x<'a>(&self, packed: &'a [f32], block: usize, groups: Range<usize>) -> &'a [u8] {
-        let line = self.line_bytes() * self.tokens;
+    pub fn x<'a>(
+        &self,
+        packed: &'a [f32],
+        (token, tokens): (usize, usize),
+        groups: Range<usize>,
+    ) -> &'a [u8] {
+        let line = self.line_bytes() * tokens;
         let lines = self.lines_before(groups.start)..self.lines_before(groups.end);
-        let block = block * self.block_bytes();
+        let block = token * self.token_bytes();
         &bytemuck::cast_slice(packed)[block..][lines.start * line..lines.end * line]
     }
 }
@@ -76,7 +86,7 @@ impl RowLayout {
 pub(super) fn pack<X: Element>(
     x: &Quantiser<'_, X>,
     layout: &RowLayout,
-    block: usize,
+    (first_token, tokens): (usize, usize),
     packed: &mut [u8],
 ) {
     let limbs = x.limbs;
@@ -87,9 +97,9 @@ pub(super) fn pack<X: Element>(
             for group in 0..layout.groups() {
                 let columns = layout.columns(group);
                 for first in columns.clone().step_by(LINE) {
-                    for token in 0..layout.tokens {
+                    for token in 0..tokens {
                         let columns = first..columns.end.min(first + LINE);
-                        let line = x.line(block * layout.tokens + token, columns);
+                        let line = x.line(first_token + token, columns);
                         for (limb, to) in
                             line.limbs.iter().zip(to.by_ref().take(limbs.weights.len()))
                         {
