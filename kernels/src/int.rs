@@ -174,6 +174,8 @@ pub struct IntTileInput<'a> {
     pub width: usize,
     /// How activations are cut.
     pub limbs: Limbs,
+    /// Codes that will be decoded soon: they are asked for, line by line, between products.
+    pub ahead: &'a [u8],
 }
 
 /// What becomes of the integer sums of one panel and one tile.

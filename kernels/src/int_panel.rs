@@ -65,8 +65,11 @@ macro_rules! int_panel_kernel {
             let vectors = x.x.as_chunks::<INT_LANES>().0.as_chunks::<A>().0;
             let groups = x.steps.div_ceil(panel.group_steps);
             let starts = x.steps.div_ceil(panel.start_steps);
+            let ahead_lines = (x.ahead.len() / LINE).div_ceil(to.rows.div_ceil(R));
             for row in (0..to.rows).step_by(R) {
                 let (rows, signs) = int_rows::<R, P>(panel, row);
+                let mut ahead = x.ahead.get(row / R * ahead_lines * LINE..).unwrap_or(&[]);
+                ahead = &ahead[..ahead.len().min(ahead_lines * LINE)];
                 for group in 0..groups {
                     let from = group * panel.group_steps;
                     let end = x.steps.min(from + panel.group_steps);
@@ -86,7 +89,8 @@ macro_rules! int_panel_kernel {
                             } else {
                                 let part = from / panel.start_steps;
                                 let starts = (!WORDS && first == from).then_some((starts, part));
-                                int_steps(&rows, &signs, limb_x, starts, piece.clone(), &mut sums);
+                                let next = std::mem::take(&mut ahead);
+                                int_steps(&rows, &signs, limb_x, starts, (piece.clone(), next), &mut sums);
                             }
                             let place = Place {
                                 row,
@@ -247,14 +251,17 @@ macro_rules! int_panel_kernel {
             signs: &[&IntRow; R],
             x: &[[[u32; INT_LANES]; A]],
             starts: Option<(Starts<'_>, usize)>,
-            steps: std::ops::Range<usize>,
+            (steps, ahead): (std::ops::Range<usize>, &[u8]),
             to: &mut [[[I; P]; A]; R],
         ) {
             let mut sums = [[[int_zero(); P]; A]; R];
             if let Some((starts, part)) = starts {
                 int_started(starts, part, &mut sums);
             }
-            for step in steps {
+            for (i, step) in steps.enumerate() {
+                if i * LINE < ahead.len() {
+                    prefetch(ahead, i * LINE);
+                }
                 int_step(rows, signs, x, step, &mut sums);
             }
             *to = sums;

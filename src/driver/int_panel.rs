@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use lutmul_kernels::{
-    Columns, Form, IntPanel, IntPanelMut, IntTileInput, IntTileSums, MULTIPLIED, PANEL_ROWS,
+    Columns, Form, IntPanel, IntPanelMut, IntTileInput, IntTileSums, LINE, MULTIPLIED, PANEL_ROWS,
 };
 
 use super::workspace::IntPanelBuffers;
@@ -39,10 +39,13 @@ impl Job<'_> {
             // Loop 4: panels of rows.
             for first in rows.clone().step_by(PANEL_ROWS) {
                 let chunk = first..rows.end.min(first + PANEL_ROWS);
+                let next = chunk.end..rows.end.min(chunk.end + PANEL_ROWS);
+                let ahead = self.w.int_portion(next, 0..self.layout.k).codes;
                 self.int_panel_block(
                     layout,
                     chunk,
                     tokens.clone(),
+                    ahead,
                     &mut buffers,
                     y,
                     first - rows.start,
@@ -57,6 +60,7 @@ impl Job<'_> {
         layout: PanelLayout,
         rows: Range<usize>,
         tokens: Range<usize>,
+        ahead: &[u8],
         buffers: &mut IntPanelBuffers<'_>,
         y: &mut Columns<'_, Y>,
         first_col: usize,
@@ -70,6 +74,9 @@ impl Job<'_> {
             _ => group_steps,
         };
         let IntPanelBuffers { sums, totals, scales, starts, panel } = buffers;
+        // While this panel is multiplied, the codes of the next one come from memory.
+        let tiles = tokens.len().div_ceil(kernel.int_tile_width(limbs)) * layout.blocks().count();
+        let mut ahead = ahead.chunks(ahead.len().div_ceil(tiles).next_multiple_of(LINE).max(LINE));
         // Loop 3: blocks of k.
         for block in layout.blocks() {
             let portion = self.w.int_portion(rows.clone(), block.columns.clone());
@@ -96,7 +103,13 @@ impl Job<'_> {
                     y.prefetch(token..self.layout.m.min(token + width), columns);
                 }
                 let x = layout.x(self.x, &block, (token, width), token_words);
-                let x = IntTileInput { x, steps: block.steps(limbs), width, limbs };
+                let x = IntTileInput {
+                    x,
+                    steps: block.steps(limbs),
+                    width,
+                    limbs,
+                    ahead: ahead.next().unwrap_or(&[]),
+                };
                 let at = token - tokens.start;
                 let mut to = IntTileSums {
                     sums: &mut sums[at..],
