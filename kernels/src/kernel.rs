@@ -26,7 +26,10 @@ pub(crate) struct Entry {
     pub tile: unsafe fn(&[PanelRow], &TileInput<'_>, &mut TileSums<'_>),
 }
 
-/// The integer half of a kernel. Made by `int_stamp!`.
+/// Rounds totals, `[PANEL_ROWS][stride]`, biases added, and transposes them.
+type Finish = unsafe fn(&[f64], usize, &[f64; PANEL_ROWS], &mut [[f32; PANEL_ROWS]]);
+
+/// One of the integer parts of a kernel. Made by `int_stamp!`.
 pub(crate) struct IntEntry {
     pub features: &'static [&'static str],
     pub available: fn() -> bool,
@@ -41,7 +44,7 @@ pub(crate) struct IntEntry {
     pub row: unsafe fn(&IntPortion<'_>, &IntRowInput<'_>, &mut [i64], usize),
     pub panel: unsafe fn(&IntPortion<'_>, &mut IntPanelMut<'_>),
     pub tile: unsafe fn(&IntPanel<'_>, usize, &IntTileInput<'_>, &mut IntTileSums<'_>),
-    pub finish: unsafe fn(&[f64], usize, &[f64; PANEL_ROWS], &mut [[f32; PANEL_ROWS]]),
+    pub finish: Finish,
 }
 
 /// A line of the kernel table: a name, and what runs under it in F32 and in integer modes.

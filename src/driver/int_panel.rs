@@ -22,6 +22,16 @@ const TILE: usize = 64;
 /// Distance of the rows of sums; the extra line keeps a column of them out of one L1 set.
 const STRIDE: usize = BLOCK + 8;
 
+/// A panel's rows and a block of tokens.
+struct Part<'a> {
+    rows: Range<usize>,
+    tokens: Range<usize>,
+    /// The column of y for the first of the rows.
+    first_col: usize,
+    /// Codes of the next panel.
+    ahead: &'a [u8],
+}
+
 impl Job<'_> {
     pub(super) fn int_panel<Y: Element>(
         &self,
@@ -40,31 +50,25 @@ impl Job<'_> {
             for first in rows.clone().step_by(PANEL_ROWS) {
                 let chunk = first..rows.end.min(first + PANEL_ROWS);
                 let next = chunk.end..rows.end.min(chunk.end + PANEL_ROWS);
-                let ahead = self.w.int_portion(next, 0..self.layout.k).codes;
-                self.int_panel_block(
-                    layout,
-                    chunk,
-                    tokens.clone(),
-                    ahead,
-                    &mut buffers,
-                    y,
-                    first - rows.start,
-                );
+                let part = Part {
+                    rows: chunk,
+                    tokens: tokens.clone(),
+                    first_col: first - rows.start,
+                    ahead: self.w.int_portion(next, 0..self.layout.k).codes,
+                };
+                self.int_part(layout, &part, &mut buffers, y);
             }
         }
     }
 
-    /// A panel's rows and a block of tokens.
-    fn int_panel_block<Y: Element>(
+    fn int_part<Y: Element>(
         &self,
         layout: PanelLayout,
-        rows: Range<usize>,
-        tokens: Range<usize>,
-        ahead: &[u8],
+        part: &Part<'_>,
         buffers: &mut IntPanelBuffers<'_>,
         y: &mut Columns<'_, Y>,
-        first_col: usize,
     ) {
+        let Part { rows, tokens, first_col, ahead } = part;
         let (kernel, limbs) = (self.layout.kernel, layout.limbs);
         let planes = self.w.lut().image().count;
         let token_words = layout.token_words();
@@ -98,7 +102,7 @@ impl Job<'_> {
                     *step = token.step;
                 }
                 let last = block.columns.end == self.layout.k;
-                let columns = first_col..first_col + rows.len();
+                let columns = *first_col..first_col + rows.len();
                 if last {
                     y.prefetch(token..self.layout.m.min(token + width), columns);
                 }
@@ -125,7 +129,7 @@ impl Job<'_> {
                 kernel.int_tile(&panel, planes, &x, &mut to);
                 if last {
                     let tokens = token..self.layout.m.min(token + width);
-                    self.store_tile(rows.clone(), tokens, &totals[at..], y, first_col);
+                    self.store_tile(rows.clone(), tokens, &totals[at..], y, *first_col);
                 }
             }
         }
