@@ -70,6 +70,18 @@ static KERNELS: &[Pair] = &[
         int: &[&crate::x86::madd512::INT_ENTRY],
     },
     #[cfg(target_arch = "x86_64")]
+    Pair {
+        name: "avxvnni",
+        float: &crate::x86::avx2::ENTRY,
+        int: &[&crate::x86::avxvnni::vex::INT_ENTRY],
+    },
+    #[cfg(target_arch = "x86_64")]
+    Pair {
+        name: "avx512vl-vnni",
+        float: &crate::x86::avx2::ENTRY,
+        int: &[&crate::x86::avxvnni::evex::INT_ENTRY],
+    },
+    #[cfg(target_arch = "x86_64")]
     Pair { name: "avx2", float: &crate::x86::avx2::ENTRY, int: &[&crate::x86::madd::INT_ENTRY] },
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
     Pair {

@@ -12,6 +12,7 @@
 
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod aarch64;
+mod bytes;
 mod image;
 mod int;
 mod int_panel;

@@ -107,11 +107,6 @@ macro_rules! int_stamp {
             )*
         }
     ) => {
-        pulp::simd_type! {
-            $(#[$doc])*
-            pub(crate) struct $token { $($field: $feature),* }
-        }
-
         crate::int_row::int_row_kernel!($($feature)*);
         crate::int_panel::int_panel_kernel!($($feature)*);
 
@@ -159,7 +154,7 @@ macro_rules! int_stamp {
 
         pub(crate) static INT_ENTRY: crate::kernel::IntEntry = crate::kernel::IntEntry {
             features: &[$($feature),*],
-            available: $token::is_available,
+            available: || true $(&& pulp::feature_detected!($feature))*,
             detected: |feature| {
                 let detected: &[bool] = &[$(pulp::feature_detected!($feature)),*];
                 detected[feature]

@@ -13,6 +13,7 @@ use std::arch::x86_64::*;
 
 use super::AHEAD;
 use super::f64x4::*;
+use super::i32x8::*;
 use crate::image::Image;
 use crate::int::IntRow;
 use crate::portion::LINE;
@@ -21,7 +22,6 @@ use crate::words::{
 };
 
 const WORDS: bool = true;
-const INT_LANES: usize = 8;
 const FLUSH: usize = 32;
 const FLUSH_STEPS: usize = 128;
 
@@ -29,7 +29,6 @@ const FLUSH_STEPS: usize = 128;
 const PARTS: usize = LINE / 16;
 
 type Limb = i16;
-type I = __m256i;
 
 /// The planes of a line as signed words.
 type IntLine<const P: usize> = [[__m256i; PARTS]; P];
@@ -98,21 +97,6 @@ fn int_decode<const D: u8, const P: usize>(
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn int_zero() -> I {
-    _mm256_setzero_si256()
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
-fn int_sum(v: I) -> i64 {
-    let low = _mm256_cvtepi32_epi64(_mm256_castsi256_si128(v));
-    let high = _mm256_cvtepi32_epi64(_mm256_extracti128_si256::<1>(v));
-    let sums: [i64; 4] = bytemuck::cast(_mm256_add_epi64(low, high));
-    sums.iter().sum()
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
 fn int_sum4(v: [I; 4]) -> [i64; 4] {
     [int_sum(v[0]), int_sum(v[1]), int_sum(v[2]), int_sum(v[3])]
 }
@@ -135,18 +119,6 @@ fn int_store<const P: usize>(weights: &IntLine<P>, to: &mut [IntRow], line: usiz
         let steps: &mut [u32; LINE / 2] = &mut to[p].as_chunks_mut().0[line];
         *steps = bytemuck::cast(weights[p]);
     }
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
-fn int_splat(step: u32) -> I {
-    _mm256_set1_epi32(step as i32)
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
-fn int_load(steps: &[u32; INT_LANES]) -> I {
-    bytemuck::cast(*steps)
 }
 
 #[target_feature(enable = "avx2")]

@@ -159,7 +159,7 @@ fn int_store<const P: usize>(weights: &IntLine<P>, to: &mut [IntRow], line: usiz
 /// x ^ 0xFF = −x − 1: what is wrong with it is the sum of the magnitudes of negative weights.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn int_start(magnitudes: &[[u32; 8]], signs: &[[u32; 8]]) -> i32 {
+pub(super) fn int_start(magnitudes: &[[u32; 8]], signs: &[[u32; 8]]) -> i32 {
     let mut sums = _mm256_setzero_si256();
     for (magnitudes, signs) in magnitudes.iter().zip(signs) {
         let negative = _mm256_and_si256(bytemuck::cast(*magnitudes), bytemuck::cast(*signs));

@@ -1,0 +1,28 @@
+//! What integer kernels share that take weights as bytes: magnitudes, and signs apart.
+
+use crate::image::{Image, Magnitudes};
+
+/// Decoders: two formulas, and lookups by seven or eight bits of a code.
+pub(crate) const BELOW_ONE: u8 = 0;
+pub(crate) const SIGNED: u8 = 1;
+pub(crate) const SEVEN_BITS: u8 = 2;
+pub(crate) const EIGHT_BITS: u8 = 3;
+
+/// The decoder of an image.
+pub(crate) fn int_decoder(image: &Image) -> u8 {
+    match image.closed_form {
+        Some(Magnitudes::BelowOne) => BELOW_ONE,
+        Some(Magnitudes::Signed { .. }) => SIGNED,
+        None if image.seven_bits => SEVEN_BITS,
+        None => EIGHT_BITS,
+    }
+}
+
+/// What int8 codes are xored with.
+#[inline]
+pub(crate) fn flip(image: &Image) -> u8 {
+    match image.closed_form {
+        Some(Magnitudes::Signed { flip }) => flip,
+        _ => 0,
+    }
+}

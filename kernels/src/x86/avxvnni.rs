@@ -1,0 +1,253 @@
+//! AVX-VNNI, integer modes: 256-bit `vpdpbusd` multiplies magnitudes (u8) by digits (i8).
+//!
+//! What AVX-512 with VNNI does, without its mask registers and byte lookups. Magnitudes are computed
+//! (QINS linear: one saturating subtraction, int8: one `vpabsb`) or looked up by `vpshufb`, 16 entries at
+//! a time. In the row shape `vpsignb` gives the weights' signs to the activations; in the panel shape these
+//! are xored with a plane of sign bytes. Bound by decoding in the row shape, by `vpdpbusd` and the
+//! broadcasts of weights in the panel shape.
+//!
+//! The kernel is stamped twice: `vex` for CPUs with AVX-VNNI, and `evex` for those that have the same
+//! instruction from AVX-512, where the other can be tested.
+//!
+//! Overflow: a product is at most 255 · 128 (x ^ 0xFF may be −128). A lane adds 4 of them a step,
+//! 130,560, and a panel has 768 steps: 1.0e8. It adds 8 a line, and the row shape widens every 1,024
+//! lines (65,536 of k), where x is ±127: even all lanes together are 65,536 · 255 · 127 < 2³¹, so that
+//! the horizontal sum holds them too.
+
+use std::arch::x86_64::*;
+
+use super::AHEAD;
+use super::f64x4::*;
+use super::i32x8::*;
+use super::vnni::int_start;
+use crate::bytes::{BELOW_ONE, EIGHT_BITS, SEVEN_BITS, SIGNED, flip, int_decoder};
+use crate::image::{EntrySign, IMAGE_PLANES, Image};
+use crate::int::{IntRow, PANEL_STEPS};
+use crate::portion::LINE;
+use crate::prefetch::prefetch;
+
+const WORDS: bool = false;
+const FLUSH: usize = 1024;
+const FLUSH_STEPS: usize = PANEL_STEPS;
+
+type Limb = i8;
+
+/// 64 bytes.
+type Line = [__m256i; 2];
+
+/// The magnitudes of a line by planes, and bytes that have the signs of its weights and are never zero.
+type IntLine<const P: usize> = ([Line; P], Line);
+
+/// The rows of 16 bytes of both halves of a plane, each xored with the one before it; see [`lookup`].
+type Rows = [[[u8; 16]; 8]; 2];
+
+/// Lookups of magnitudes and signs, where signs are found, and what int8 codes are xored with.
+struct IntRegs {
+    planes: [Rows; IMAGE_PLANES],
+    negative: Rows,
+    sign: EntrySign,
+    flip: __m256i,
+}
+
+fn rows(plane: &[u8; 256]) -> Rows {
+    let mut rows: Rows = bytemuck::cast(*plane);
+    for half in &mut rows {
+        for i in (1..half.len()).rev() {
+            for j in 0..16 {
+                half[i][j] ^= half[i - 1][j];
+            }
+        }
+    }
+    rows
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn load_image<const D: u8, const P: usize>(image: &Image) -> IntRegs {
+    IntRegs {
+        planes: [rows(&image.planes[0]), rows(&image.planes[1])],
+        negative: rows(&image.negative),
+        sign: image.sign,
+        flip: _mm256_set1_epi8(flip(image) as i8),
+    }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn int_decode<const D: u8, const P: usize>(
+    regs: &IntRegs,
+    codes: &[u8; LINE],
+    signs: u64,
+) -> IntLine<P> {
+    let mut planes = [[_mm256_setzero_si256(); 2]; P];
+    // Whatever has the signs of entries in its top bits.
+    let mut signed = [_mm256_setzero_si256(); 2];
+    let line: Line = bytemuck::cast(*codes);
+    if D == BELOW_ONE {
+        for j in 0..2 {
+            planes[0][j] = _mm256_subs_epu8(line[j], _mm256_set1_epi8(1));
+        }
+    } else if D == SIGNED {
+        for j in 0..2 {
+            signed[j] = _mm256_xor_si256(line[j], regs.flip);
+            planes[0][j] = _mm256_abs_epi8(signed[j]);
+        }
+    } else {
+        for j in 0..2 {
+            for p in 0..P {
+                planes[p][j] = lookup::<D>(&regs.planes[p], line[j]);
+            }
+            signed[j] = match regs.sign {
+                EntrySign::None => signed[j],
+                EntrySign::TopBit => line[j],
+                EntrySign::Table => lookup::<EIGHT_BITS>(&regs.negative, line[j]),
+            };
+        }
+    }
+    if signs != 0 {
+        let negative = expand(signs);
+        for j in 0..2 {
+            signed[j] = _mm256_xor_si256(signed[j], negative[j]);
+        }
+    }
+    for signed in &mut signed {
+        *signed = _mm256_or_si256(*signed, _mm256_set1_epi8(1));
+    }
+    (planes, signed)
+}
+
+/// The bytes of some codes. Of a code below those of a row the index is negative, and `vpshufb` gives zero;
+/// of one above them the row is wrong. So a row is xored with the one before it, and all are xored.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn lookup<const D: u8>(table: &Rows, codes: __m256i) -> __m256i {
+    let mut index = _mm256_and_si256(codes, _mm256_set1_epi8(0x7F));
+    let mut halves = [_mm256_setzero_si256(); 2];
+    for i in 0..8 {
+        for (half, rows) in halves.iter_mut().zip(table).take(if D == EIGHT_BITS { 2 } else { 1 }) {
+            let row = _mm256_broadcastsi128_si256(bytemuck::cast(rows[i]));
+            *half = _mm256_xor_si256(*half, _mm256_shuffle_epi8(row, index));
+        }
+        index = _mm256_sub_epi8(index, _mm256_set1_epi8(16));
+    }
+    if D == EIGHT_BITS { _mm256_blendv_epi8(halves[0], halves[1], codes) } else { halves[0] }
+}
+
+/// Bits as bytes of all ones or zeros.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn expand(bits: u64) -> Line {
+    let bits = _mm256_set1_epi64x(bits as i64);
+    let one = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+    let mut bytes: Line = bytemuck::cast(BYTE);
+    for byte in &mut bytes {
+        let bits = _mm256_shuffle_epi8(bits, *byte);
+        *byte = _mm256_cmpeq_epi8(_mm256_and_si256(bits, one), one);
+    }
+    bytes
+}
+
+/// For each bit of a u64 the byte that it is in.
+const BYTE: [u8; LINE] = {
+    let mut byte = [0; LINE];
+    let mut i = 0;
+    while i < LINE {
+        byte[i] = i as u8 / 8;
+        i += 1;
+    }
+    byte
+};
+
+/// The sums of four vectors.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn int_sum4(v: [I; 4]) -> [i64; 4] {
+    let four = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+    let one = _mm_add_epi32(_mm256_castsi256_si128(four), _mm256_extracti128_si256::<1>(four));
+    bytemuck::cast(_mm256_cvtepi32_epi64(one))
+}
+
+/// Stores a line of a panel's row.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn int_store<const P: usize>(weights: &IntLine<P>, to: &mut [IntRow], line: usize) {
+    for p in 0..P {
+        let steps: &mut [u32; 16] = &mut to[p].as_chunks_mut().0[line];
+        *steps = bytemuck::cast(weights.0[p]);
+    }
+    let mut negative = weights.1;
+    for signs in &mut negative {
+        *signs = _mm256_cmpgt_epi8(_mm256_setzero_si256(), *signs);
+    }
+    let steps: &mut [u32; 16] = &mut to[P].as_chunks_mut().0[line];
+    *steps = bytemuck::cast(negative);
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn int_shift_add(high: I, low: I) -> I {
+    _mm256_add_epi32(_mm256_slli_epi32::<8>(high), low)
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn int_scale(sums: I, part: I, multiplier: I) -> I {
+    _mm256_add_epi32(sums, _mm256_mullo_epi32(part, multiplier))
+}
+
+/// Stamps the kernel with one of the intrinsics for `vpdpbusd`, and the features that have it.
+macro_rules! kernel {
+    (
+        $(#[$doc:meta])*
+        $token:ident, $dpbusd:ident, features { $($field:ident: $feature:tt),* }
+    ) => {
+        use super::*;
+
+        $(#[target_feature(enable = $feature)])*
+        #[inline]
+        fn dot<const P: usize>(weights: &IntLine<P>, x: &[Limb; LINE], sums: &mut [I; P]) {
+            let x: Line = bytemuck::cast(*x);
+            for j in 0..2 {
+                let x = _mm256_sign_epi8(x[j], weights.1[j]);
+                for p in 0..P {
+                    sums[p] = $dpbusd(sums[p], weights.0[p][j], x);
+                }
+            }
+        }
+
+        $(#[target_feature(enable = $feature)])*
+        #[inline]
+        fn mac<const P: usize>(sums: &mut [I; P], weights: &[I; P], sign: I, x: I) {
+            let x = _mm256_xor_si256(x, sign);
+            for p in 0..P {
+                sums[p] = $dpbusd(sums[p], weights[p], x);
+            }
+        }
+
+        crate::stamp::int_stamp! {
+            $(#[$doc])*
+            $token,
+            features { $($field: $feature),* }
+            decoders { BELOW_ONE x 1, SIGNED x 1, SEVEN_BITS x 1, SEVEN_BITS x 2, EIGHT_BITS x 1, EIGHT_BITS x 2 }
+            tiles {
+                1: whole [8, 4], groups [4, 2], multiplied [6, 3];
+                2: whole [4, 2], groups [2, 1], multiplied [3, 2];
+            }
+        }
+    };
+}
+
+pub(crate) mod vex {
+    kernel! {
+        /// Proof of AVX-VNNI.
+        AvxVnni, _mm256_dpbusd_avx_epi32, features { avx2: "avx2", vnni: "avxvnni" }
+    }
+}
+
+pub(crate) mod evex {
+    kernel! {
+        /// Proof of VNNI from AVX-512, with vectors of 256 bits.
+        Avx512VlVnni, _mm256_dpbusd_epi32,
+        features { avx2: "avx2", vl: "avx512vl", vnni: "avx512vnni" }
+    }
+}
