@@ -85,6 +85,18 @@ static KERNELS: &[Pair] = &[
     Pair { name: "avx2", float: &crate::x86::avx2::ENTRY, int: &[&crate::x86::madd::INT_ENTRY] },
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
     Pair {
+        name: "neon-i8mm",
+        float: &crate::aarch64::neon::ENTRY,
+        int: &[&crate::aarch64::dot::i8mm::INT_ENTRY],
+    },
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    Pair {
+        name: "neon-dotprod",
+        float: &crate::aarch64::neon::ENTRY,
+        int: &[&crate::aarch64::dot::dotprod::INT_ENTRY],
+    },
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    Pair {
         name: "neon",
         float: &crate::aarch64::neon::ENTRY,
         int: &[&crate::aarch64::mlal::INT_ENTRY],

@@ -1,8 +1,8 @@
 //! NEON, integer modes: `smlal` multiplies signed words of weights by words of activations.
 //!
 //! Codes are widened to words (QINS linear, int8) or looked up one by one, and take their sign there:
-//! ±255 at most for a byte plane. Four products an instruction: with the dot product extensions there
-//! are sixteen, which is for kernels to come.
+//! ±255 at most for a byte plane. Four products an instruction: with the extensions for products of
+//! bytes there are sixteen: see `dot`.
 //!
 //! Overflow: a product is at most 255 · 32,512 = 8,290,560, of which i32 holds 259. A lane gets 16 a
 //! line, so the row shape widens every 16 lines, and 2 a step, so a panel widens every 128 steps; lanes
@@ -12,6 +12,7 @@ use std::arch::aarch64::*;
 
 use super::AHEAD;
 use super::f64x2::*;
+use super::i32x4::*;
 use crate::image::Image;
 use crate::int::IntRow;
 use crate::portion::LINE;
@@ -20,7 +21,6 @@ use crate::words::{
 };
 
 const WORDS: bool = true;
-const INT_LANES: usize = 4;
 const FLUSH: usize = 16;
 const FLUSH_STEPS: usize = 128;
 
@@ -28,7 +28,6 @@ const FLUSH_STEPS: usize = 128;
 const PARTS: usize = LINE / 8;
 
 type Limb = i16;
-type I = int32x4_t;
 
 /// The planes of a line as signed words.
 type IntLine<const P: usize> = [[int16x8_t; PARTS]; P];
@@ -79,18 +78,6 @@ fn int_decode<const D: u8, const P: usize>(
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn int_zero() -> I {
-    vdupq_n_s32(0)
-}
-
-#[target_feature(enable = "neon")]
-#[inline]
-fn int_sum(v: I) -> i64 {
-    vaddlvq_s32(v)
-}
-
-#[target_feature(enable = "neon")]
-#[inline]
 fn int_sum4(v: [I; 4]) -> [i64; 4] {
     [int_sum(v[0]), int_sum(v[1]), int_sum(v[2]), int_sum(v[3])]
 }
@@ -114,18 +101,6 @@ fn int_store<const P: usize>(weights: &IntLine<P>, to: &mut [IntRow], line: usiz
         let steps: &mut [u32; LINE / 2] = &mut to[p].as_chunks_mut().0[line];
         *steps = bytemuck::cast(weights[p]);
     }
-}
-
-#[target_feature(enable = "neon")]
-#[inline]
-fn int_splat(step: u32) -> I {
-    vdupq_n_s32(step as i32)
-}
-
-#[target_feature(enable = "neon")]
-#[inline]
-fn int_load(steps: &[u32; INT_LANES]) -> I {
-    bytemuck::cast(*steps)
 }
 
 #[target_feature(enable = "neon")]

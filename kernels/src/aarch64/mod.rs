@@ -1,6 +1,8 @@
 //! Kernels for AArch64.
 
+pub(crate) mod dot;
 mod f64x2;
+mod i32x4;
 pub(crate) mod mlal;
 pub(crate) mod neon;
 

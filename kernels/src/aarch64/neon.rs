@@ -55,7 +55,7 @@ const CLASSES: usize = 4;
 type V = float32x4_t;
 
 /// A line of codes, or of any other bytes.
-type Line = [uint8x16_t; 4];
+pub(super) type Line = [uint8x16_t; 4];
 
 const MAGNITUDE: u8 = 0;
 const INTEGER: u8 = 1;
@@ -209,7 +209,7 @@ fn decode_quarter<const D: u8, const SIGNED: bool>(
 /// Bits as bytes of all ones or zeros.
 #[target_feature(enable = "neon")]
 #[inline]
-fn expand(bits: u64) -> Line {
+pub(super) fn expand(bits: u64) -> Line {
     let bits = vreinterpretq_u8_u64(vdupq_n_u64(bits));
     let one: uint8x16_t = bytemuck::cast(0x8040_2010_0804_0201_8040_2010_0804_0201_u128);
     let mut bytes = [vdupq_n_u8(0); 4];
@@ -343,7 +343,7 @@ fn fcvtl2(halves: uint8x16_t) -> V {
 /// 64 bytes of a plane.
 #[target_feature(enable = "neon")]
 #[inline]
-fn quarter(plane: &[u8; 256], q: usize) -> uint8x16x4_t {
+pub(super) fn quarter(plane: &[u8; 256], q: usize) -> uint8x16x4_t {
     let [a, b, c, d]: Line = bytemuck::cast(plane.as_chunks::<64>().0[q]);
     uint8x16x4_t(a, b, c, d)
 }
