@@ -93,16 +93,12 @@ fn int_decode<const D: u8, const P: usize>(
             planes[0][j] = _mm256_abs_epi8(signed[j]);
         }
     } else {
-        for j in 0..2 {
-            for p in 0..P {
-                planes[p][j] = lookup::<D>(&regs.planes[p], line[j]);
-            }
-            signed[j] = match regs.sign {
-                EntrySign::None => signed[j],
-                EntrySign::TopBit => line[j],
-                EntrySign::Table => lookup::<EIGHT_BITS>(&regs.negative, line[j]),
-            };
-        }
+        planes = lookup::<D, P>(&regs.planes, line);
+        signed = match regs.sign {
+            EntrySign::None => signed,
+            EntrySign::TopBit => line,
+            EntrySign::Table => lookup_signs(&regs.negative, line),
+        };
     }
     if signs != 0 {
         let negative = expand(signs);
@@ -116,21 +112,54 @@ fn int_decode<const D: u8, const P: usize>(
     (planes, signed)
 }
 
-/// The bytes of some codes. Of a code below those of a row the index is negative, and `vpshufb` gives zero;
-/// of one above them the row is wrong. So a row is xored with the one before it, and all are xored.
+/// The bytes of a line in some planes.
+///
+/// A row is 16 entries. Where a code is below those of a row, its index is negative, for which `vpshufb`
+/// gives zero; where it is above them, the row gives a wrong byte. So each row is xored with the one
+/// before it, and what they give is xored: that leaves the entry of the last row that is not above the
+/// code. In this order of loops nothing has to leave the registers.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn lookup<const D: u8>(table: &Rows, codes: __m256i) -> __m256i {
-    let mut index = _mm256_and_si256(codes, _mm256_set1_epi8(0x7F));
-    let mut halves = [_mm256_setzero_si256(); 2];
-    for i in 0..8 {
-        for (half, rows) in halves.iter_mut().zip(table).take(if D == EIGHT_BITS { 2 } else { 1 }) {
-            let row = _mm256_broadcastsi128_si256(bytemuck::cast(rows[i]));
-            *half = _mm256_xor_si256(*half, _mm256_shuffle_epi8(row, index));
-        }
-        index = _mm256_sub_epi8(index, _mm256_set1_epi8(16));
+fn lookup<const D: u8, const P: usize>(planes: &[Rows], codes: Line) -> [Line; P] {
+    let mut index = codes;
+    for index in &mut index {
+        *index = _mm256_and_si256(*index, _mm256_set1_epi8(0x7F));
     }
-    if D == EIGHT_BITS { _mm256_blendv_epi8(halves[0], halves[1], codes) } else { halves[0] }
+    let mut halves = [[[_mm256_setzero_si256(); 2]; 2]; P];
+    for i in 0..8 {
+        for p in 0..P {
+            for half in 0..if D == EIGHT_BITS { 2 } else { 1 } {
+                let row = _mm256_broadcastsi128_si256(bytemuck::cast(planes[p][half][i]));
+                for j in 0..2 {
+                    let bytes = _mm256_shuffle_epi8(row, index[j]);
+                    halves[p][half][j] = _mm256_xor_si256(halves[p][half][j], bytes);
+                }
+            }
+        }
+        for index in &mut index {
+            *index = _mm256_sub_epi8(*index, _mm256_set1_epi8(16));
+        }
+    }
+    let mut found = [[_mm256_setzero_si256(); 2]; P];
+    for p in 0..P {
+        let [low, high] = halves[p];
+        for j in 0..2 {
+            found[p][j] = if D == EIGHT_BITS {
+                _mm256_blendv_epi8(low[j], high[j], codes[j])
+            } else {
+                low[j]
+            };
+        }
+    }
+    found
+}
+
+/// The signs of entries, for the few tables that need it: inlined, it took registers from the others.
+#[target_feature(enable = "avx2")]
+#[inline(never)]
+fn lookup_signs(negative: &Rows, codes: Line) -> Line {
+    let [signs] = lookup::<EIGHT_BITS, 1>(std::slice::from_ref(negative), codes);
+    signs
 }
 
 /// Bits as bytes of all ones or zeros.
