@@ -91,12 +91,11 @@ macro_rules! stamp {
 }
 pub(crate) use stamp;
 
-/// Stamps the integer kernels of an ISA, and their entry; see [`stamp!`].
+/// Stamps the integer kernels of an ISA, and their entry; see [`stamp!`]. Features have no names, since there
+/// is no token: pulp has none for some of them, and all that is asked of one is whether there are all.
 macro_rules! int_stamp {
     (
-        $(#[$doc:meta])*
-        $token:ident,
-        features { $($field:ident: $feature:tt),* $(,)? }
+        features { $($feature:tt),* $(,)? }
         decoders { $($decoder:ident x $planes:literal),* $(,)? }
         tiles {
             $(

@@ -32,7 +32,6 @@ use crate::bytes::{BELOW_ONE, EIGHT_BITS, SEVEN_BITS, SIGNED, flip, int_decoder}
 use crate::image::{EntrySign, Image};
 use crate::int::{IntRow, PANEL_STEPS};
 use crate::portion::LINE;
-use crate::prefetch::prefetch;
 
 const WORDS: bool = false;
 const FLUSH: usize = 1024;
@@ -41,6 +40,7 @@ const FLUSH_STEPS: usize = PANEL_STEPS;
 type Limb = i8;
 
 /// The magnitudes of a line by planes, what x is xored with, and what is wrong with the products then.
+#[derive(Clone, Copy)]
 struct IntLine<const P: usize> {
     planes: [Line; P],
     mask: Line,
@@ -140,9 +140,8 @@ fn int_scale(sums: I, part: I, multiplier: I) -> I {
 /// Stamps the kernel with an instruction, the mask of a weight that is not negative, and the features.
 macro_rules! kernel {
     (
-        $(#[$doc:meta])*
-        $token:ident, $instruction:literal, $plain:literal,
-        features { $($field:ident: $feature:tt),* }
+        $instruction:literal, $plain:literal,
+        features { $($feature:tt),* }
     ) => {
         use super::*;
 
@@ -215,9 +214,7 @@ macro_rules! kernel {
         }
 
         crate::stamp::int_stamp! {
-            $(#[$doc])*
-            $token,
-            features { $($field: $feature),* }
+            features { $($feature),* }
             decoders {
                 BELOW_ONE x 1, SIGNED x 1, SEVEN_BITS x 1, SEVEN_BITS x 2, EIGHT_BITS x 1,
                 EIGHT_BITS x 2,
@@ -234,14 +231,12 @@ macro_rules! kernel {
 
 pub(crate) mod dotprod {
     kernel! {
-        /// Proof of NEON with dot products.
-        NeonDotprod, "udot", 0x80, features { neon: "neon", dotprod: "dotprod" }
+        "udot", 0x80, features { "neon", "dotprod" }
     }
 }
 
 pub(crate) mod i8mm {
     kernel! {
-        /// Proof of NEON with dot products of mixed signs.
-        NeonI8mm, "usdot", 0, features { neon: "neon", i8mm: "i8mm" }
+        "usdot", 0, features { "neon", "i8mm" }
     }
 }

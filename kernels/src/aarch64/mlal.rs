@@ -115,9 +115,7 @@ fn mac<const P: usize>(sums: &mut [I; P], weights: &[I; P], _sign: I, x: I) {
 }
 
 crate::stamp::int_stamp! {
-    /// Proof of NEON.
-    NeonInt,
-    features { neon: "neon" }
+    features { "neon" }
     decoders { BELOW_ONE x 1, SIGNED x 1, LOOKUP x 1, LOOKUP x 2 }
     tiles {
         1: whole [12, 12], groups [6, 4];

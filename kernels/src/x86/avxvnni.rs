@@ -24,7 +24,6 @@ use crate::bytes::{BELOW_ONE, EIGHT_BITS, SEVEN_BITS, SIGNED, flip, int_decoder}
 use crate::image::{EntrySign, IMAGE_PLANES, Image};
 use crate::int::{IntRow, PANEL_STEPS};
 use crate::portion::LINE;
-use crate::prefetch::prefetch;
 
 const WORDS: bool = false;
 const FLUSH: usize = 1024;
@@ -227,8 +226,7 @@ fn int_scale(sums: I, part: I, multiplier: I) -> I {
 /// Stamps the kernel with one of the intrinsics for `vpdpbusd`, and the features that have it.
 macro_rules! kernel {
     (
-        $(#[$doc:meta])*
-        $token:ident, $dpbusd:ident, features { $($field:ident: $feature:tt),* }
+        $dpbusd:ident, features { $($feature:tt),* }
     ) => {
         use super::*;
 
@@ -254,9 +252,7 @@ macro_rules! kernel {
         }
 
         crate::stamp::int_stamp! {
-            $(#[$doc])*
-            $token,
-            features { $($field: $feature),* }
+            features { $($feature),* }
             decoders { BELOW_ONE x 1, SIGNED x 1, SEVEN_BITS x 1, SEVEN_BITS x 2, EIGHT_BITS x 1, EIGHT_BITS x 2 }
             tiles {
                 1: whole [8, 4], groups [4, 2], multiplied [6, 3];
@@ -268,15 +264,13 @@ macro_rules! kernel {
 
 pub(crate) mod vex {
     kernel! {
-        /// Proof of AVX-VNNI.
-        AvxVnni, _mm256_dpbusd_avx_epi32, features { avx2: "avx2", vnni: "avxvnni" }
+        _mm256_dpbusd_avx_epi32, features { "avx2", "avxvnni" }
     }
 }
 
 pub(crate) mod evex {
     kernel! {
-        /// Proof of VNNI from AVX-512, with vectors of 256 bits.
-        Avx512VlVnni, _mm256_dpbusd_epi32,
-        features { avx2: "avx2", vl: "avx512vl", vnni: "avx512vnni" }
+        _mm256_dpbusd_epi32,
+        features { "avx2", "avx512vl", "avx512vnni" }
     }
 }

@@ -40,9 +40,7 @@ fn mac<const P: usize>(sums: &mut [I; P], weights: &[I; P], _sign: I, x: I) {
 }
 
 crate::stamp::int_stamp! {
-    /// Proof of AVX-512 with VNNI.
-    Avx512Dpwssd,
-    features { f: "avx512f", bw: "avx512bw", dq: "avx512dq", vnni: "avx512vnni" }
+    features { "avx512f", "avx512bw", "avx512dq", "avx512vnni" }
     decoders { BELOW_ONE x 1, SIGNED x 1, LOOKUP x 1, LOOKUP x 2 }
     tiles {
         1: whole [12, 12], groups [6, 4];

@@ -130,9 +130,7 @@ fn mac<const P: usize>(sums: &mut [I; P], weights: &[I; P], _sign: I, x: I) {
 }
 
 crate::stamp::int_stamp! {
-    /// Proof of AVX2.
-    Avx2Int,
-    features { avx2: "avx2" }
+    features { "avx2" }
     decoders { BELOW_ONE x 1, SIGNED x 1, LOOKUP x 1, LOOKUP x 2 }
     tiles {
         1: whole [12, 6], groups [4, 2];

@@ -14,7 +14,8 @@ use std::arch::x86_64::*;
 use super::AHEAD;
 use super::f64x8::*;
 use super::vbmi::lookup;
-use crate::image::{EntrySign, IMAGE_PLANES, Image, Magnitudes};
+use crate::bytes::{BELOW_ONE, EIGHT_BITS, SEVEN_BITS, SIGNED, flip, int_decoder};
+use crate::image::{EntrySign, IMAGE_PLANES, Image};
 use crate::int::{IntRow, PANEL_STEPS};
 use crate::portion::LINE;
 
@@ -37,20 +38,6 @@ struct IntRegs {
     flip: __m512i,
 }
 
-const BELOW_ONE: u8 = 0;
-const SIGNED: u8 = 1;
-const SEVEN_BITS: u8 = 2;
-const EIGHT_BITS: u8 = 3;
-
-fn int_decoder(image: &Image) -> u8 {
-    match image.closed_form {
-        Some(Magnitudes::BelowOne) => BELOW_ONE,
-        Some(Magnitudes::Signed { .. }) => SIGNED,
-        None if image.seven_bits => SEVEN_BITS,
-        None => EIGHT_BITS,
-    }
-}
-
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn load_plane(bytes: &[u8; 256]) -> [__m512i; 4] {
@@ -68,11 +55,7 @@ fn load_image<const D: u8, const P: usize>(image: &Image) -> IntRegs {
     for (regs, plane) in planes.iter_mut().zip(&image.planes) {
         *regs = load_plane(plane);
     }
-    let flip = match image.closed_form {
-        Some(Magnitudes::Signed { flip }) => flip,
-        _ => 0,
-    };
-    let flip = _mm512_set1_epi8(flip as i8);
+    let flip = _mm512_set1_epi8(flip(image) as i8);
     IntRegs { planes, negative: load_plane(&image.negative), sign: image.sign, flip }
 }
 
@@ -204,10 +187,8 @@ fn int_scale(sums: I, part: I, multiplier: I) -> I {
 }
 
 crate::stamp::int_stamp! {
-    /// Proof of AVX-512 with VNNI and VBMI.
-    Avx512Vnni,
     features {
-        f: "avx512f", bw: "avx512bw", dq: "avx512dq", vbmi: "avx512vbmi", vnni: "avx512vnni",
+        "avx512f", "avx512bw", "avx512dq", "avx512vbmi", "avx512vnni",
     }
     decoders {
         BELOW_ONE x 1, SIGNED x 1, SEVEN_BITS x 1, SEVEN_BITS x 2, EIGHT_BITS x 1, EIGHT_BITS x 2,
