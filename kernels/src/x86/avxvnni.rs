@@ -8,6 +8,10 @@
 //!
 //! The kernel is stamped twice: `vex` for CPUs with AVX-VNNI, and `evex` for those that have the same
 //! instruction from AVX-512, where the other can be tested.
+//! On a Zen 4 `evex` is faster than AVX2's kernel of words by this much, with QINS linear and E4M3: 256
+//! tokens A24 1.7× and 2.2×, A16 1.3× and 1.7×, A8 1.2× and 1.6×, A8T 2.3× and 3.2×; one token, cached, A16
+//! 1.4× and 2.2×, A8T 1.6× and 1.8×. With 256 entries in two planes, one token, `vpshufb` took 0.9 to 1.2
+//! times as long as scalar lookups there; CPUs that insert words by one port should gain more.
 //!
 //! Overflow: a product is at most 255 · 128 (x ^ 0xFF may be −128). A lane adds 4 of them a step,
 //! 130,560, and a panel has 768 steps: 1.0e8. It adds 8 a line, and the row shape widens every 1,024
