@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lutmul::{
-    Epilogue, Format, Granularity, MatMut, MatRef, Options, Shape, Threads, Weights, Workspace,
+    Epilogue, Format, Granularity, MatMut, MatRef, Mode, Options, Threads, Weights, Workspace,
     matmul,
 };
 use rand::rngs::StdRng;
@@ -27,8 +27,10 @@ fn products(c: &mut Criterion) {
         for format in [Format::QinsLinear, Format::E4m3, Format::KMeansSigned] {
             let w = Weights::encode(&floats, (n, k), &format, Granularity::Row)
                 .unwrap_or_else(|error| panic!("{error}"));
-            for m in [1, 4, 16, TOKENS] {
-                product(c, &w, &format, &x[..m * k], m, &options);
+            for mode in Mode::ALL {
+                for m in [1, 4, 16, TOKENS] {
+                    product(c, &w, &format, &x[..m * k], m, &options.mode(mode));
+                }
             }
         }
     }
@@ -45,7 +47,7 @@ fn product(
     let (n, k) = (w.n(), w.k());
     let mut y = vec![0.0f32; m * n];
     let mut workspace = Workspace::new();
-    let mut group = c.benchmark_group(format!("{} {n}x{k}", Shape::of(w, m)));
+    let mut group = c.benchmark_group(format!("{} {n}x{k}", options.mode));
     // Elements are multiply-adds, bytes those of the weights.
     group.throughput(Throughput::ElementsAndBytes {
         elements: (m * n * k) as u64,
@@ -63,7 +65,7 @@ fn product(
 
 criterion_group! {
     name = benches;
-    // About a minute in all.
+    // Some minutes in all.
     config = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(200))

@@ -36,7 +36,7 @@
 //! | format ([`Format`]) | a choice of table and sign plane that has a name |
 //! | mode ([`Mode`]) | how x and the sums are represented |
 //! | kernel ([`Kernel`]) | the code for one vector unit |
-//! | shape ([`Shape`]) | the order of the loops: *row* for up to 8 tokens, *panel* for more |
+//! | shape ([`Shape`]) | the order of the loops: *row* for up to 8 tokens (integer modes: up to 16 where that is faster), *panel* for more |
 //!
 //! # Where to begin
 //!

@@ -1,4 +1,4 @@
-//! The row shape of integer modes: chunks of rows, up to eight tokens at once.
+//! The row shape of integer modes: chunks of rows, blocks of up to eight tokens at once.
 
 use std::ops::Range;
 

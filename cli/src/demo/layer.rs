@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
-use lutmul::{Format, Granularity, Kernel, Options, Shape, Weights};
+use lutmul::{Format, Granularity, Kernel, Mode, Options, Shape, Weights};
 
 use crate::measure::{
     Budget, Caches, Case, Dims, Floats, Gemm, Lutmul, Pages, Reader, Sampled, Team, copies,
@@ -71,6 +71,7 @@ pub struct Coded {
 #[derive(Clone)]
 pub struct Run {
     pub kernel: &'static str,
+    pub mode: Mode,
     pub m: usize,
     /// Rows of W that were multiplied.
     pub rows: usize,
@@ -91,7 +92,8 @@ impl Run {
         let (rows, flops) = (dims.n, 2.0 * m as f64 * weights);
         let (error, arithmetic) = (0.0, 0.0);
         let bytes = bytes as f64 / seconds;
-        Self { kernel, m, rows, seconds, weights, bytes, flops, error, arithmetic }
+        let mode = Mode::F32;
+        Self { kernel, mode, m, rows, seconds, weights, bytes, flops, error, arithmetic }
     }
 }
 
@@ -168,9 +170,14 @@ impl Rig<'_> {
         for kernel in Kernel::available() {
             heads.push(self.affordable(kernel, &copies[0], x)?);
         }
+        // Every kernel in mode f32, and the best one in the others.
+        let kernels = Kernel::available().zip(&heads);
+        let modes = Mode::ALL.into_iter().filter(|mode| mode.is_integer());
+        let best = modes.filter_map(|mode| Some((kernels.clone().next()?, mode)));
+        let all = kernels.clone().map(|kernel| (kernel, Mode::F32)).chain(best);
         let mut cases = Vec::new();
-        for (kernel, head) in Kernel::available().zip(&heads) {
-            let options = Options::with_kernel(kernel).threads(self.team.option());
+        for ((kernel, head), mode) in all {
+            let options = Options::with_kernel(kernel).threads(self.team.option()).mode(mode);
             let product = |weights, x| Lutmul { weights, x, options };
             cases.push(Case::new(copies.iter().map(|w| product(w, &x[..k])), self.team));
             if self.tokens > 1 {
@@ -197,7 +204,7 @@ impl Rig<'_> {
             let seconds = case.times().best().context("a product was not measured")?;
             let (kernel, m) = (options.kernel.name(), case.size().m);
             let run = Run::new(kernel, m, Dims { n: w.n(), k }, w.bytes(), seconds);
-            Ok(Run { error, arithmetic, ..run })
+            Ok(Run { mode: options.mode, error, arithmetic, ..run })
         });
         let (format, scales, bytes) = (format.name(), scales.to_string(), w.bytes());
         Ok(Coded { format, scales, bytes, sqnr_db, encoding, runs: runs.collect::<Result<_>>()? })

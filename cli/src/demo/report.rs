@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
+use lutmul::Mode;
 use serde_json::json;
 
 use super::layer::{Coded, Measured, Run};
@@ -38,7 +39,8 @@ impl Measured {
 
     fn kernels(&self) -> Vec<&'static str> {
         let runs = self.formats.first().map(|coded| &coded.runs[..]).unwrap_or_default();
-        runs.iter().filter(|run| run.m == 1).map(|run| run.kernel).collect()
+        let runs = runs.iter().filter(|run| run.m == 1 && run.mode == Mode::F32);
+        runs.map(|run| run.kernel).collect()
     }
 }
 
@@ -52,9 +54,9 @@ impl Coded {
         }
     }
 
-    /// The fastest run with so many tokens.
-    fn fastest(&self, m: usize) -> Option<&Run> {
-        let runs = self.runs.iter().filter(|run| run.m == m);
+    /// The run with so many tokens in a mode; in f32 the fastest.
+    fn fastest(&self, m: usize, mode: Mode) -> Option<&Run> {
+        let runs = self.runs.iter().filter(|run| run.m == m && run.mode == mode);
         runs.max_by(|a, b| a.weights.total_cmp(&b.weights))
     }
 }
@@ -72,6 +74,7 @@ impl Report {
                     "format": "f32",
                     "scales": null,
                     "kernel": run.kernel,
+                    "mode": run.mode.name(),
                     "m": run.m,
                     "n": layer.dims.n,
                     "k": layer.dims.k,
@@ -155,6 +158,7 @@ impl Report {
         if self.tokens > 1 {
             self.speeds(layer, self.tokens, out)?;
         }
+        self.modes(layer, out)?;
         self.conclusion(layer, out)
     }
 
@@ -220,10 +224,11 @@ impl Report {
             .map(|coded| {
                 let mut row = vec![coded.label()];
                 for kernel in &kernels {
-                    let run = coded.runs.iter().find(|run| run.m == m && run.kernel == *kernel);
+                    let mut runs = coded.runs.iter().filter(|run| run.mode == Mode::F32);
+                    let run = runs.find(|run| run.m == m && run.kernel == *kernel);
                     row.push(run.map_or("-".into(), |run| cell(run, layer.read)));
                 }
-                let best = coded.fastest(m).and_then(|run| layer.speedup(run));
+                let best = coded.fastest(m, Mode::F32).and_then(|run| layer.speedup(run));
                 row.extend(best.map(|speedup| format!("{speedup:.1}×")));
                 row
             })
@@ -233,14 +238,51 @@ impl Report {
         Ok(())
     }
 
+    /// Error and speed of all modes, by the best kernel.
+    fn modes(&self, layer: &Measured, out: &mut dyn Write) -> Result<()> {
+        let Some(kernel) = layer.kernels().first().copied() else { return Ok(()) };
+        writeln!(
+            out,
+            "MODES. In a24, a16, a8 and a8t activations become integers and sums are exact: the same bits \
+             by every kernel, on\nevery CPU. By kernel {kernel}, for each mode: relative RMS error of \
+             arithmetic, table's\nimage included; 10⁹ weights a second with one token{}.\n",
+            if self.tokens > 1 { format!("; GFLOP/s with {}", self.tokens) } else { String::new() },
+        )?;
+        let head: Vec<&str> =
+            ["format"].into_iter().chain(Mode::ALL.into_iter().map(Mode::name)).collect();
+        let rows: Vec<Vec<String>> = layer
+            .formats
+            .iter()
+            .map(|coded| {
+                let modes = Mode::ALL.into_iter().map(|mode| {
+                    let of = |m| {
+                        let mut runs = coded.runs.iter().filter(|run| run.kernel == kernel);
+                        runs.find(|run| run.m == m && run.mode == mode)
+                    };
+                    let Some(one) = of(1) else { return "-".into() };
+                    let many = of(self.tokens).filter(|run| run.m > 1);
+                    let many =
+                        many.map_or(String::new(), |run| format!(" {:4.0}", run.flops / 1e9));
+                    format!("{:.0e} {:4.1}{many}", one.arithmetic, one.weights / 1e9)
+                });
+                [coded.label()].into_iter().chain(modes).collect()
+            })
+            .collect();
+        table::write(out, &head, &rows)?;
+        writeln!(out)?;
+        Ok(())
+    }
+
     /// The formats with the least error and with the most speed.
     fn conclusion(&self, layer: &Measured, out: &mut dyn Write) -> Result<()> {
-        let weights = |coded: &Coded| coded.fastest(1).map_or(0.0, |run| run.weights);
+        let weights = |coded: &Coded| coded.fastest(1, Mode::F32).map_or(0.0, |run| run.weights);
         let formats = || layer.formats.iter();
         let precise = formats().max_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
         let fast = formats().max_by(|a, b| weights(a).total_cmp(&weights(b)));
         for (what, coded) in [("Least error", precise), ("Most speed", fast)] {
-            let Some((coded, run)) = coded.and_then(|c| Some((c, c.fastest(1)?))) else { continue };
+            let Some((coded, run)) = coded.and_then(|c| Some((c, c.fastest(1, Mode::F32)?))) else {
+                continue;
+            };
             writeln!(
                 out,
                 "{what}: {}, with {:.0} % of f32's memory, {:.1} times its speed for one token, {} error.",

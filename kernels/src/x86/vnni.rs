@@ -3,11 +3,13 @@
 //! Magnitudes are looked up with `vpermi2b`, one or two for each byte plane, or computed (QINS linear:
 //! one saturating subtraction, int8: one `vpabsb`). A sign goes to the activations: in the row shape x
 //! is subtracted from zero under the line's sign mask, in the panel shape it is xored with a plane of
-//! sign bytes, on ports that `vpdpbusd` does not use.
+//! sign bytes. (Rows with xor instead, and what that needs to make good, were no faster.) Panels are bound by
+//! `vpdpbusd`, of which the loop does 58 of 64 products a cycle, 64 without the xor: `vpdpbusd` has
+//! two of the four vector ports of a Zen 4, and an xor on one of these holds it up.
 //!
 //! Overflow: a lane adds 4 · 255 · 127 = 129,540 a line or step. i32 holds 16,577 of them; the row
 //! shape widens every 1,024 lines (65,536 of k), of which even all lanes together are
-//! 65,536 · 255 · 127 < 2³¹, so that the horizontal sum holds them too; a panel has 512 steps.
+//! 65,536 · 255 · 127 < 2³¹, so that the horizontal sum holds them too; a panel has 768 steps.
 
 use std::arch::x86_64::*;
 
