@@ -158,29 +158,27 @@ pub(crate) mod tests {
         assert!(Buffer::default().is_empty());
     }
 
-    /// What Linux says of the memory that bytes start in: the line of `/proc/self/smaps` with that key. `None`
-    /// where it says nothing, or an emulator makes it up.
+    /// What Linux says of the memory that bytes start in: the line of `/proc/self/smaps` with that key.
     #[cfg(any(feature = "checkpoint", all(feature = "huge-pages", target_os = "linux")))]
     pub(crate) fn smaps(bytes: &[u8], key: &str) -> Option<String> {
-        // Memory that is certainly there.
-        let touched = std::hint::black_box(vec![1u8; 1 << 16]);
         let smaps = std::fs::read_to_string("/proc/self/smaps").ok()?;
-        let value = |bytes: &[u8], key: &str| {
-            let address = bytes.as_ptr().addr();
-            let has_address = |line: &str| {
-                let (start, end) = line.split_once(' ')?.0.split_once('-')?;
-                let parse = |s: &str| usize::from_str_radix(s, 16).ok();
-                Some((parse(start)?..parse(end)?).contains(&address))
-            };
-            let mut lines =
-                smaps.lines().skip_while(|line| has_address(line) != Some(true)).skip(1);
-            let line = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-            line.map(|value| value.trim().to_owned())
+        let address = bytes.as_ptr().addr();
+        let has_address = |line: &str| {
+            let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+            let parse = |s: &str| usize::from_str_radix(s, 16).ok();
+            Some((parse(start)?..parse(end)?).contains(&address))
         };
-        if value(&touched, "Rss")? == "0 kB" {
-            return None;
-        }
-        value(bytes, key)
+        let mut lines = smaps.lines().skip_while(|line| has_address(line) != Some(true)).skip(1);
+        let line = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        line.map(|value| value.trim().to_owned())
+    }
+
+    /// How many of the bytes, and of what else is mapped with them, are in memory; `None` where Linux
+    /// doesn't tell. An emulator may make the number up: of bytes that were all touched it is then too small.
+    #[cfg(any(feature = "checkpoint", all(feature = "huge-pages", target_os = "linux")))]
+    pub(crate) fn resident(bytes: &[u8]) -> Option<usize> {
+        let kilobytes: usize = smaps(bytes, "Rss")?.strip_suffix(" kB")?.parse().ok()?;
+        Some(kilobytes * 1024)
     }
 
     #[test]
@@ -193,7 +191,8 @@ pub(crate) mod tests {
             // It may still take the advice, as emulators do that don't pass it on.
             return println!("left out: this system has no huge pages; the bytes are {buffer:?}");
         }
-        let Some(flags) = smaps(&buffer, "VmFlags") else {
+        let told = resident(&buffer).filter(|resident| *resident >= buffer.len());
+        let Some(flags) = told.and_then(|_| smaps(&buffer, "VmFlags")) else {
             return println!("left out: this system does not tell what memory there is");
         };
         assert!(buffer.asked_for_huge_pages());
