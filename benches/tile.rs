@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lutmul_kernels::{
-    Groups, Kernel, LINE, PANEL_COLS, PANEL_ROWS, Portion, RowInput, Scales, Table, TileInput,
+    Digits, Groups, IntPanel, IntPanelMut, IntPortion, IntRowInput, IntTileInput, IntTileSums,
+    Kernel, LINE, PANEL_COLS, PANEL_ROWS, PANEL_STEPS, Portion, RowInput, Scales, Table, TileInput,
     TileSums,
 };
 
@@ -65,6 +66,20 @@ fn kernels(c: &mut Criterion) {
             let label = format!("{} {name} ({})", kernel.name(), kernel.decoder(&portion(1, COLS)));
             row(c, kernel, &portion(ROWS, COLS), &label);
             decode(c, kernel, &portion(PANEL_ROWS, PANEL_COLS), &label);
+            let portion = |rows: usize, cols: usize| IntPortion {
+                image: lut.image(),
+                codes: &codes[..rows * cols],
+                signs: signed.then_some(&signs[..rows * cols / 8]),
+                stride: cols,
+                first: 0,
+                cols,
+                group_lines: cols / LINE,
+            };
+            for (mode, digits) in MODES {
+                let label = format!("{} {name}, {mode}", kernel.name());
+                int_row(c, kernel, &portion(ROWS, COLS), digits, &label);
+                int_tile(c, kernel, &portion(PANEL_ROWS, PANEL_COLS), digits, &label);
+            }
         }
         tile(c, kernel);
     }
@@ -125,6 +140,77 @@ fn tile(c: &mut Criterion, kernel: Kernel) {
         });
         group.finish();
     }
+}
+
+/// Integer modes.
+const MODES: [(&str, Digits); 4] = [
+    ("a24", Digits { count: 3, multiplied: false }),
+    ("a16", Digits { count: 2, multiplied: false }),
+    ("a8", Digits { count: 2, multiplied: true }),
+    ("a8t", Digits { count: 1, multiplied: false }),
+];
+
+/// One row kernel call of an integer mode on 8 rows.
+fn int_row(c: &mut Criterion, kernel: Kernel, w: &IntPortion<'_>, digits: Digits, label: &str) {
+    for tokens in [1, 4] {
+        let limbs = kernel.row_limbs(digits, w.image.count, tokens);
+        let bytes = limbs.weights.len() * limbs.size() * tokens * w.cols;
+        let (x, skip) = aligned(bytes / 4);
+        let x = &bytemuck::cast_slice(&x[skip..])[..bytes];
+        let x = IntRowInput { x, tokens, limbs };
+        let mut out = [0; 4 * ROWS];
+        let mut group = c.benchmark_group(format!("integer row, {tokens} tokens"));
+        group.throughput(Throughput::Elements(w.codes.len() as u64));
+        group.bench_function(label, |b| b.iter(|| kernel.int_row(w, &x, &mut out, ROWS)));
+        group.finish();
+    }
+}
+
+/// Decoding a panel of an integer mode, and the panel by the widest tile.
+fn int_tile(c: &mut Criterion, kernel: Kernel, w: &IntPortion<'_>, digits: Digits, label: &str) {
+    let planes = w.image.count;
+    let limbs = kernel.panel_limbs(digits, planes);
+    let (steps, width) = (w.cols / limbs.step(), kernel.int_tile_width(limbs));
+    let mut rows = vec![[0; PANEL_STEPS + 16]; PANEL_ROWS * IntPanel::pitch(planes, limbs.words())];
+    // As many starts as the smallest unit, that of a multiplier, makes.
+    let mut starts = vec![0; PANEL_ROWS * planes * steps / 8];
+    let start_steps = if digits.multiplied { 8 } else { steps };
+    let mut group = c.benchmark_group("decode an integer panel");
+    group.throughput(Throughput::Elements(w.codes.len() as u64));
+    group.bench_function(label, |b| {
+        b.iter(|| {
+            let mut to = IntPanelMut { rows: &mut rows, starts: &mut starts, start_steps };
+            kernel.int_panel(w, limbs, &mut to);
+        });
+    });
+    group.finish();
+
+    let (x, skip) = aligned((limbs.weights.len() * steps + steps / 8) * width);
+    let x = bytemuck::cast_slice(&x[skip..]);
+    let x = IntTileInput { x, steps, width, limbs, ahead: &[] };
+    let panel = IntPanel { rows: &rows, starts: &starts, start_steps, group_steps: steps };
+    let mut sums = vec![0.0; 2 * PANEL_ROWS * width];
+    let (scales, tokens) = ([1.0; PANEL_ROWS], vec![1.0; width]);
+    let mut group = c.benchmark_group("integer tile");
+    group.throughput(Throughput::Elements((PANEL_ROWS * w.cols * width) as u64));
+    group.bench_function(label, |b| {
+        b.iter(|| {
+            let (sums, totals) = sums.split_at_mut(PANEL_ROWS * width);
+            let mut to = IntTileSums {
+                sums,
+                totals,
+                stride: width,
+                rows: PANEL_ROWS,
+                resume: false,
+                ends: true,
+                add: false,
+                steps: &tokens,
+                scales: &scales,
+            };
+            kernel.int_tile(&panel, planes, &x, &mut to);
+        });
+    });
+    group.finish();
 }
 
 criterion_group! {
