@@ -61,13 +61,13 @@ static KERNELS: &[Pair] = &[
     Pair {
         name: "avx512vbmi",
         float: &crate::x86::vbmi::ENTRY,
-        int: &[&crate::x86::vnni::INT_ENTRY, &crate::x86::dpwssd::INT_ENTRY],
+        int: &[&crate::x86::vnni::INT_ENTRY, &crate::x86::words512::dpwssd::INT_ENTRY],
     },
     #[cfg(target_arch = "x86_64")]
     Pair {
         name: "avx512",
         float: &crate::x86::avx512::ENTRY,
-        int: &[&crate::x86::madd512::INT_ENTRY],
+        int: &[&crate::x86::words512::madd::INT_ENTRY],
     },
     #[cfg(target_arch = "x86_64")]
     Pair {

@@ -7,17 +7,15 @@ pub(crate) mod avx512;
 #[cfg(feature = "gather")]
 pub(crate) mod avx512_gather;
 pub(crate) mod avxvnni;
-pub(crate) mod dpwssd;
 mod f32x16;
 mod f32x8;
 mod f64x4;
 mod f64x8;
 mod i32x8;
 pub(crate) mod madd;
-pub(crate) mod madd512;
 pub(crate) mod vbmi;
 pub(crate) mod vnni;
-mod words512;
+pub(crate) mod words512;
 
 /// How far ahead of its loads a row kernel prefetches, in lines.
 ///
