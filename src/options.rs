@@ -70,6 +70,11 @@ impl Mode {
         1 << 24
     }
 
+    /// What no sum of so many columns, with magnitudes of so many bytes, is beyond.
+    pub(crate) fn largest_sum(self, bytes: usize, columns: usize) -> u128 {
+        self.limit() as u128 * (1 << (8 * bytes)) * columns as u128
+    }
+
     /// The integer that a token's largest magnitude becomes.
     pub(crate) fn limit(self) -> i32 {
         match self {

@@ -97,12 +97,6 @@ fn int_decode<const D: u8, const P: usize>(
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn int_sum4(v: [I; 4]) -> [i64; 4] {
-    [int_sum(v[0]), int_sum(v[1]), int_sum(v[2]), int_sum(v[3])]
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
 fn dot<const P: usize>(weights: &IntLine<P>, x: &[Limb; LINE], sums: &mut [I; P]) {
     let x: [__m256i; PARTS] = bytemuck::cast(*x);
     for p in 0..P {

@@ -29,8 +29,8 @@ pub(super) fn shape(w: &Weights<'_>, m: usize, kernel: Kernel, mode: Mode) -> (S
     let planes = w.lut().image().count;
     // The panel shape has its sums in f64. Beyond that the row shape, with its i64, does any number of
     // tokens: 16,384 columns of A24 and a two-byte image are the first that need it.
-    let largest = mode.limit() as u128 * (1 << (8 * planes)) * w.group() as u128;
-    if m <= kernel.row_tokens(digits) || largest >= 1 << 53 {
+    let exact = mode.largest_sum(planes, w.group()) < 1 << 53;
+    if m <= kernel.row_tokens(digits) || !exact {
         (Shape::Row, kernel.row_limbs(digits, planes, m))
     } else {
         (Shape::Panel, kernel.panel_limbs(digits, planes))
