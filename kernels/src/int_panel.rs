@@ -181,23 +181,21 @@ macro_rules! int_panel_kernel {
             }
         }
 
-        /// The sum of all planes. In bytes it is below 64 · 4 · 65535 · 127 < 2³¹; in words planes must be
-        /// widened first.
+        /// The sum of all planes. The upper two of bytes are joined in i32: below 64 · 4 · 65535 · 127 < 2³¹.
+        /// A third would be beyond it, and so would two of words: they are widened first.
         $(#[target_feature(enable = $feature)])*
         #[inline]
         fn int_join<const P: usize>(planes: &[I; P]) -> [F; 2] {
-            if !WORDS {
-                let mut sum = planes[P - 1];
-                for p in (0..P - 1).rev() {
-                    sum = int_shift_add(sum, planes[p]);
-                }
-                return int_widen(sum);
+            let joined = const { if WORDS || P == 1 { P - 1 } else { P - 2 } };
+            let mut upper = planes[P - 1];
+            if joined < P - 1 {
+                upper = int_shift_add(upper, planes[joined]);
             }
-            let mut sum = int_widen(planes[0]);
-            for p in 1..P {
+            let mut sum = int_widen(upper);
+            let by = f_splat(256.0);
+            for p in (0..joined).rev() {
                 let plane = int_widen(planes[p]);
-                let by = f_splat((1 << (8 * p)) as f64);
-                sum = [f_add(f_mul(plane[0], by), sum[0]), f_add(f_mul(plane[1], by), sum[1])];
+                sum = [f_add(f_mul(sum[0], by), plane[0]), f_add(f_mul(sum[1], by), plane[1])];
             }
             sum
         }

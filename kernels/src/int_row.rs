@@ -163,7 +163,12 @@ macro_rules! int_row_kernel {
         ) {
             // Four vectors of x at a time: 24 KiB of them stay in L1 where k is 3,072. Tables of two bytes
             // are decoded for eight.
-            let most = if P == 2 && !WORDS { 8 } else { 4 };
+            // Tables of three as words: two, or sums would not fit the registers.
+            let most = match P {
+                2 if !WORDS => 8,
+                3 if WORDS => 2,
+                _ => 4,
+            };
             let limbs = x.limbs.weights.len();
             let mut tokens = x.tokens;
             while tokens * limbs > most && tokens > 1 {
@@ -173,11 +178,14 @@ macro_rules! int_row_kernel {
                 // Products of a line and one vector; not more than 16 of all rows and vectors, or the
                 // compiler leaves a loop over sums in memory.
                 match (const { P * if WORDS { 2 } else { 1 } }, tokens * limbs) {
+                    (6, 1) => int_row_loop::<D, P, 2, 1>(w, x, token, out, stride),
+                    (6, 2) => int_row_loop::<D, P, 1, 2>(w, x, token, out, stride),
                     (_, 1) => int_row_loop::<D, P, 4, 1>(w, x, token, out, stride),
                     (1 | 2, 2) => int_row_loop::<D, P, 4, 2>(w, x, token, out, stride),
                     (_, 2) => int_row_loop::<D, P, 2, 2>(w, x, token, out, stride),
                     (1, 3) => int_row_loop::<D, P, 4, 3>(w, x, token, out, stride),
                     (2, 3) => int_row_loop::<D, P, 2, 3>(w, x, token, out, stride),
+                    (3, 3) => int_row_loop::<D, P, 1, 3>(w, x, token, out, stride),
                     (1, 4) => int_row_loop::<D, P, 4, 4>(w, x, token, out, stride),
                     (2, 4) => int_row_loop::<D, P, 2, 4>(w, x, token, out, stride),
                     (_, 4) => int_row_loop::<D, P, 1, 4>(w, x, token, out, stride),

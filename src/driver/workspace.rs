@@ -10,8 +10,8 @@ use crate::aligned::Aligned;
 const INT_ROW: usize = PANEL_STEPS + 16;
 
 /// What one thread needs: up to 200 KiB in the panel shape (a decoded panel of 48 × 512 weights, and
-/// the sums of 48 rows × 512 tokens), 2 KiB in the row shape. In integer modes up to 950 KiB, and
-/// 4 KiB for each group of columns. Allocated by the first product.
+/// the sums of 48 rows × 512 tokens), 2 KiB in the row shape. In integer modes up to 950 KiB
+/// (1.1 MiB with images of three bytes), and 4 KiB for each group of columns. Allocated by the first product.
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(super) sums: Aligned,
