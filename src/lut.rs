@@ -172,7 +172,11 @@ impl Lut {
     /// assert_eq!((wide.image().count, wide.image().exact), (3, true));
     /// ```
     pub fn with_wide_image(self) -> Self {
-        if self.has_wide_image() { self } else { Self::prepared(self.0.table.clone(), IMAGE_PLANES) }
+        if self.has_wide_image() {
+            self
+        } else {
+            Self::prepared(self.0.table.clone(), IMAGE_PLANES)
+        }
     }
 
     /// Whether the image may have three bytes.

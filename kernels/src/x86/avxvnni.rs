@@ -69,7 +69,9 @@ fn rows(plane: &[u8; 256]) -> Rows {
 fn load_image<const D: u8, const P: usize>(image: &Image) -> IntRegs {
     IntRegs {
         // Rows take time to make.
-        planes: std::array::from_fn(|p| if p < P { rows(&image.planes[p]) } else { Rows::default() }),
+        planes: std::array::from_fn(
+            |p| if p < P { rows(&image.planes[p]) } else { Rows::default() },
+        ),
         negative: rows(&image.negative),
         sign: image.sign,
         flip: _mm256_set1_epi8(flip(image) as i8),
