@@ -38,8 +38,6 @@ pub struct Image {
     pub negative: [u8; 256],
     /// Planes in use: 1, 2 or 3.
     pub count: usize,
-    /// Bits of the largest magnitude.
-    pub bits: u32,
     /// Where signs are found.
     pub sign: EntrySign,
     /// Whether magnitudes depend on the code's lower seven bits only.
@@ -72,8 +70,8 @@ impl Image {
         let (step, exact) = step(&magnitudes, max, f64::from((1 << (8 * bytes)) - 1));
         let codes =
             magnitudes.map(|v| if step == 0.0 { 0 } else { (v / step).round_ties_even() as u32 });
-        let bits = u32::BITS - codes.iter().fold(0, |all, l| all | l).leading_zeros();
-        let count = bits.div_ceil(8).max(1) as usize;
+        let largest = codes.into_iter().fold(0, u32::max);
+        let count = (1..bytes).find(|count| largest >> (8 * count) == 0).unwrap_or(bytes);
         let mut planes = [[0; 256]; IMAGE_PLANES];
         let mut negative = [0; 256];
         for c in 0..256 {
@@ -105,7 +103,7 @@ impl Image {
                 codes[i] == u32::from(magnitude) && (below == (negative[i] != 0) || magnitude == 0)
             })
         });
-        Self { planes, negative, count, bits, sign, seven_bits, closed_form, step, exact }
+        Self { planes, negative, count, sign, seven_bits, closed_form, step, exact }
     }
 
     /// The magnitude of a code.

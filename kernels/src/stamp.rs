@@ -96,7 +96,7 @@ pub(crate) use stamp;
 ///
 /// - `decoders { NAME x planes, … }`: ways to decode images, for each number of planes that they are for.
 /// - `tiles { vectors: loop [rows, …], … }`: the micro-kernels of each loop of the panel shape, for images of
-///   one, two and three planes. Rows divide `PANEL_ROWS`.
+///   one, two and three planes (short groups: of one and two). Rows divide `PANEL_ROWS`.
 macro_rules! int_stamp {
     (
         features { $($feature:tt),* $(,)? }
@@ -105,7 +105,7 @@ macro_rules! int_stamp {
             $(
                 $width:literal:
                 whole [$one:literal, $two:literal, $three:literal],
-                groups [$g_one:literal, $g_two:literal, $g_three:literal]
+                groups [$g_one:literal, $g_two:literal]
                 $(, multiplied [$m_one:literal, $m_two:literal, $m_three:literal])?;
             )*
         }
@@ -133,6 +133,8 @@ macro_rules! int_stamp {
         fn int_tile(panel: &IntPanel<'_>, planes: usize, x: &IntTileInput<'_>, to: &mut IntTileSums<'_>) {
             let shape = match () {
                 () if x.limbs.form == Form::Multiplied => MULTIPLIED_TILE,
+                // Three planes cannot be joined in i32, nor summed in one f64.
+                () if planes > 2 => WHOLE_TILE,
                 () if panel.group_steps <= SHORT_GROUP && to.ends && !to.resume => GROUPS_TILE,
                 () => WHOLE_TILE,
             };
@@ -143,7 +145,6 @@ macro_rules! int_stamp {
                     ($width, 3, WHOLE_TILE) => int_tile_loop::<$width, $three, 3, false>(panel, x, to),
                     ($width, 1, GROUPS_TILE) => int_groups_loop::<$width, $g_one, 1>(panel, x, to),
                     ($width, 2, GROUPS_TILE) => int_groups_loop::<$width, $g_two, 2>(panel, x, to),
-                    ($width, 3, GROUPS_TILE) => int_groups_loop::<$width, $g_three, 3>(panel, x, to),
                     $(
                         ($width, 1, MULTIPLIED_TILE) => {
                             int_tile_loop::<$width, $m_one, 1, true>(panel, x, to)

@@ -173,7 +173,7 @@ fn check_tile(kernel: Kernel, image: &Image, case: &Case, limbs: Limbs, group: u
 
     let groups = steps.div_ceil(group_steps);
     let (mut sums, mut totals) =
-        (vec![f64::NAN; PANEL_ROWS * width], vec![0.0; PANEL_ROWS * width]);
+        (vec![f64::NAN; 2 * PANEL_ROWS * width], vec![0.0; PANEL_ROWS * width]);
     let (scales, token_steps) = (vec![1.0; PANEL_ROWS * groups], vec![1.0; width]);
     let panel = IntPanel { rows: &panel, starts: &starts, start_steps, group_steps };
     let mut to = IntTileSums {
@@ -269,7 +269,7 @@ fn the_largest_sums() {
                 }
             }
             for (k, group) in [(64, 64), (256, 256), (512, 256), (1536, 1536)] {
-                let largest = i64::from(digits.1) << image.bits;
+                let largest = i64::from(digits.1) << (8 * image.count.min(2));
                 let case = Case::new(&mut numbers, (3, k, 5), digits, true);
                 for kernel in Kernel::available().filter(|_| largest * (k as i64) < 1 << 53) {
                     for limbs in limbs(kernel, digits.0, true) {

@@ -221,10 +221,10 @@ macro_rules! kernel {
                 EIGHT_BITS x 1, EIGHT_BITS x 2, EIGHT_BITS x 3,
             }
             tiles {
-                1: whole [8, 6, 6], groups [6, 4, 4], multiplied [6, 3, 3];
-                2: whole [12, 6, 4], groups [4, 2, 2], multiplied [6, 3, 2];
-                3: whole [8, 4, 2], groups [2, 1, 1], multiplied [4, 2, 1];
-                4: whole [6, 3, 1], groups [2, 1, 1], multiplied [3, 1, 1];
+                1: whole [8, 6, 6], groups [6, 4], multiplied [6, 3, 3];
+                2: whole [12, 6, 4], groups [4, 2], multiplied [6, 3, 2];
+                3: whole [8, 4, 2], groups [2, 1], multiplied [4, 2, 1];
+                4: whole [6, 3, 1], groups [2, 1], multiplied [3, 1, 1];
             }
         }
     };

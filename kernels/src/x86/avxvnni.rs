@@ -265,8 +265,8 @@ macro_rules! kernel {
                 EIGHT_BITS x 1, EIGHT_BITS x 2, EIGHT_BITS x 3,
             }
             tiles {
-                1: whole [8, 4, 3], groups [4, 2, 2], multiplied [6, 3, 2];
-                2: whole [4, 2, 1], groups [2, 1, 1], multiplied [3, 2, 1];
+                1: whole [8, 4, 3], groups [4, 2], multiplied [6, 3, 2];
+                2: whole [4, 2, 1], groups [2, 1], multiplied [3, 2, 1];
             }
         }
     };

@@ -133,8 +133,8 @@ crate::stamp::int_stamp! {
     features { "avx2" }
     decoders { BELOW_ONE x 1, SIGNED x 1, LOOKUP x 1, LOOKUP x 2, LOOKUP x 3 }
     tiles {
-        1: whole [12, 6, 4], groups [4, 2, 2];
-        2: whole [6, 3, 2], groups [2, 1, 1];
-        3: whole [4, 2, 1], groups [1, 1, 1];
+        1: whole [12, 6, 4], groups [4, 2];
+        2: whole [6, 3, 2], groups [2, 1];
+        3: whole [4, 2, 1], groups [1, 1];
     }
 }

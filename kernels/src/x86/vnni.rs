@@ -197,9 +197,9 @@ crate::stamp::int_stamp! {
         EIGHT_BITS x 1, EIGHT_BITS x 2, EIGHT_BITS x 3,
     }
     tiles {
-        1: whole [12, 12, 8], groups [6, 4, 4], multiplied [12, 6, 4];
-        2: whole [12, 6, 4], groups [4, 2, 2], multiplied [6, 3, 2];
-        3: whole [8, 3, 2], groups [2, 1, 1], multiplied [4, 2, 1];
-        4: whole [6, 2, 2], groups [2, 1, 1], multiplied [3, 1, 1];
+        1: whole [12, 12, 8], groups [6, 4], multiplied [12, 6, 4];
+        2: whole [12, 6, 4], groups [4, 2], multiplied [6, 3, 2];
+        3: whole [8, 3, 2], groups [2, 1], multiplied [4, 2, 1];
+        4: whole [6, 2, 2], groups [2, 1], multiplied [3, 1, 1];
     }
 }

@@ -26,14 +26,10 @@ const TOKENS: usize = 8;
 /// Loop shape and limbs of an integer product.
 pub(super) fn shape(w: &Weights<'_>, m: usize, kernel: Kernel, mode: Mode) -> (Shape, Limbs) {
     let digits = Digits { count: mode.digits(), multiplied: mode == Mode::A8 };
-    let image = w.lut().image();
-    let planes = image.count;
-    // The panel shape has its sums in f64: those of limbs and planes, whose magnitudes add up to no more
-    // than this. Beyond 2⁵³ the row shape, with its i64, does any number of tokens: in A24 from 16,578
-    // columns of a group on with an image of 16 bits, from 4,145 with one of 18 (E4M3 in three bytes),
-    // from 65 with one of 24. (Bits, not the largest magnitude itself: tables of one format agree in them,
-    // and so share packed activations.)
-    let largest = mode.limit() as u128 * (1 << image.bits) * w.group() as u128;
+    let planes = w.lut().image().count;
+    // The panel shape has its sums in f64, those of a third plane apart. Beyond that the row shape, with its
+    // i64, does any number of tokens: 16,578 columns of A24 and two or three bytes are the first that need it.
+    let largest = mode.limit() as u128 * (1 << (8 * planes.min(2))) * w.group() as u128;
     if m <= kernel.row_tokens(digits) || largest >= 1 << 53 {
         (Shape::Row, kernel.row_limbs(digits, planes, m))
     } else {
