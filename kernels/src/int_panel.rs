@@ -6,8 +6,9 @@
 ///
 /// The tile computes `S[r][t] = Σ_k panel[r][k] · X[k][t]` for each group of columns and adds
 /// `(S · sx[t]) · scale[r]` to totals. A row's planes are summed side by side, so that they share loads
-/// and signs of x; limbs one after the other. i32 sums are widened to f64 at the latest after
-/// `FLUSH_STEPS` steps (with multipliers: after 64), and stay exact there.
+/// and signs of x; limbs one after the other. Each plane has i32 sums of its own, whose bounds do not depend
+/// on how many there are. They are widened to f64 at the latest after `FLUSH_STEPS` steps (with multipliers:
+/// after 64), and stay exact there.
 macro_rules! int_panel_kernel {
     ($($feature:tt)*) => {
         use crate::int::{

@@ -5,8 +5,8 @@
 ///
 /// Computes `out[(g·tokens + t)·stride + r] = Σ_k X[t,k] · (±L[code])` exactly, for all rows of a portion,
 /// the sum of each group g of columns for itself. Each (row, vector of limbs, plane) has a vector of i32
-/// sums; at the end of a group, and after `FLUSH` lines, they are added up and widened. Being exact,
-/// the sum does not depend on any of that.
+/// sums, so that what a lane holds does not depend on the number of planes; at the end of a group, and
+/// after `FLUSH` lines, they are added up and widened. Being exact, the sum does not depend on any of that.
 macro_rules! int_row_kernel {
     ($($feature:tt)*) => {
         use crate::int::{IntPortion, IntRowInput};
@@ -128,7 +128,9 @@ macro_rules! int_row_kernel {
             *to = sums;
         }
 
-        /// Adds the lanes of a row's sums to the totals of its tokens.
+        /// Adds the lanes of a row's sums to the totals of its tokens. The parts of a product, limb by limb and
+        /// plane by plane, have magnitudes that add up to no more than the largest X times the largest L: so
+        /// i64 holds totals on the way, in any order, wherever it holds k of those (`Mode::max_k`).
         $(#[target_feature(enable = $feature)])*
         #[inline]
         fn int_add_sums<const P: usize, const N: usize>(
