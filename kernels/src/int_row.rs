@@ -5,8 +5,8 @@
 ///
 /// Computes `out[(g·tokens + t)·stride + r] = Σ_k X[t,k] · (±L[code])` exactly, for all rows of a portion,
 /// the sum of each group g of columns for itself. Each (row, vector of limbs, plane) has a vector of i32
-/// sums; at the end of a group, and after `FLUSH` lines, they are added up and widened. Being exact,
-/// the sum does not depend on any of that.
+/// sums, so that what a lane holds does not depend on the number of planes; at the end of a group, and
+/// after `FLUSH` lines, they are added up and widened. Being exact, the sum does not depend on any of that.
 macro_rules! int_row_kernel {
     ($($feature:tt)*) => {
         use crate::int::{IntPortion, IntRowInput};
@@ -126,8 +126,12 @@ macro_rules! int_row_kernel {
             *to = sums;
         }
 
-        /// Adds the lanes of sums to the totals of rows, by tokens. Rows are side by side: four of their
-        /// sums make one vector of lanes.
+/// Adds the lanes of sums to the totals of rows, by tokens. Rows are side by side: four of their sums
+        /// make one vector of lanes.
+        ///
+        /// The parts of a product, limb by limb and plane by plane, have magnitudes that add up to no more
+        /// than the largest X times the largest L: so i64 holds totals on the way, in any order, wherever it
+        /// holds k of those (`Mode::max_k`).
         $(#[target_feature(enable = $feature)])*
         #[inline]
         fn int_add_sums<const P: usize, const R: usize, const N: usize>(
@@ -173,7 +177,12 @@ macro_rules! int_row_kernel {
         ) {
             // Four vectors of x at a time: 24 KiB of them stay in L1 where k is 3,072. Tables of two bytes
             // are decoded for eight.
-            let most = if P == 2 && !WORDS { 8 } else { 4 };
+            // Tables of three as words: two, or sums would not fit the registers.
+            let most = match P {
+                2 if !WORDS => 8,
+                3 if WORDS => 2,
+                _ => 4,
+            };
             let limbs = x.limbs.weights.len();
             let mut tokens = x.tokens;
             while tokens * limbs > most && tokens > 1 {
@@ -183,11 +192,14 @@ macro_rules! int_row_kernel {
                 // Products of a line and one vector; not more than 16 of all rows and vectors, or the
                 // compiler leaves a loop over sums in memory.
                 match (const { P * if WORDS { 2 } else { 1 } }, tokens * limbs) {
+                    (6, 1) => int_row_loop::<D, P, 2, 1>(w, x, token, out, stride),
+                    (6, 2) => int_row_loop::<D, P, 1, 2>(w, x, token, out, stride),
                     (_, 1) => int_row_loop::<D, P, 4, 1>(w, x, token, out, stride),
                     (1 | 2, 2) => int_row_loop::<D, P, 4, 2>(w, x, token, out, stride),
                     (_, 2) => int_row_loop::<D, P, 2, 2>(w, x, token, out, stride),
                     (1, 3) => int_row_loop::<D, P, 4, 3>(w, x, token, out, stride),
                     (2, 3) => int_row_loop::<D, P, 2, 3>(w, x, token, out, stride),
+                    (3, 3) => int_row_loop::<D, P, 1, 3>(w, x, token, out, stride),
                     (1, 4) => int_row_loop::<D, P, 4, 4>(w, x, token, out, stride),
                     (2, 4) => int_row_loop::<D, P, 2, 4>(w, x, token, out, stride),
                     (_, 4) => int_row_loop::<D, P, 1, 4>(w, x, token, out, stride),

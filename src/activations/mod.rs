@@ -130,6 +130,7 @@ impl Activations {
         self.layout = None;
         let layout = Layout::new(w, m, options);
         if layout.mode.is_integer() {
+            integer::check(w, layout.mode)?;
             integer::pack(x, &layout, &mut self.packed, &mut self.tokens, options.threads)?;
         } else if m > 0 && k > 0 {
             let len = crate::error::area("packed activations", layout.tokens(), layout.columns())?;
@@ -158,6 +159,10 @@ impl Activations {
         let packed = self.layout;
         let asked = Layout::new(w, self.m(), options);
         if packed == Some(asked) {
+            // What fits these weights' layout may have been packed for an image of fewer bytes.
+            if asked.mode.is_integer() {
+                integer::check(w, asked.mode)?;
+            }
             return Ok(asked);
         }
         let packed = packed.map_or("nothing yet".into(), |layout| layout.describe());

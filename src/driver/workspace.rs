@@ -10,8 +10,8 @@ use crate::aligned::Aligned;
 const INT_ROW: usize = PANEL_STEPS + 16;
 
 /// What one thread needs: up to 200 KiB in the panel shape (a decoded panel of 48 × 512 weights, and
-/// the sums of 48 rows × 512 tokens), 2 KiB in the row shape. In integer modes up to 950 KiB, and
-/// 4 KiB for each group of columns. Allocated by the first product.
+/// the sums of 48 rows × 512 tokens), 2 KiB in the row shape. In integer modes up to 950 KiB
+/// (1.3 MiB with images of three bytes), and 4 KiB for each group of columns. Allocated by the first product.
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(super) sums: Aligned,
@@ -51,9 +51,12 @@ impl Scratch {
         // The most groups of columns in a panel, and starts: one for 32 codes.
         const GROUPS: usize = PANEL_ROWS * PANEL_STEPS / 8;
         let rows = PANEL_ROWS * IntPanel::pitch(planes, false);
-        let all: &mut [f64] = bytemuck::cast_slice_mut(self.sums.take(2 * (2 * sums + GROUPS)));
-        let (sums, rest) = all.split_at_mut(sums);
-        let (totals, scales) = rest.split_at_mut(sums.len());
+        // Those of a third plane are apart.
+        let plane_sums = if planes > 2 { 2 * sums } else { sums };
+        let floats = self.sums.take(2 * (plane_sums + sums + GROUPS));
+        let all: &mut [f64] = bytemuck::cast_slice_mut(floats);
+        let (totals, rest) = all.split_at_mut(sums);
+        let (sums, scales) = rest.split_at_mut(plane_sums);
         let panel: &mut [u32] =
             bytemuck::cast_slice_mut(self.panel.take(rows * INT_ROW + planes * GROUPS));
         let (panel, starts) = panel.split_at_mut(rows * INT_ROW);
