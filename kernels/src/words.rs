@@ -49,6 +49,7 @@ impl Words {
     }
 
     /// A plane of a line of codes.
+    #[cfg(target_arch = "aarch64")]
     #[inline]
     pub(crate) fn lookup(&self, plane: usize, codes: &[u8; LINE]) -> [i16; LINE] {
         let mut words = [0; LINE];

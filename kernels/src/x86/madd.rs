@@ -1,7 +1,7 @@
 //! AVX2, integer modes: `vpmaddwd` multiplies signed words of weights by words of activations.
 //!
-//! Codes are widened to words (QINS linear, int8) or looked up one by one, and take their sign there:
-//! ±255 at most for a byte plane. `vpmaddubsw`, with twice the products an instruction, saturates:
+//! Codes are widened to words (QINS linear, int8), or looked up as bytes and widened then, and take their
+//! sign there: ±255 at most for a byte plane. `vpmaddubsw`, with twice the products an instruction, saturates:
 //! 2 · 255 · 127 is beyond i16. Bound by the widening in the row shape, by `vpmaddwd` and its addition
 //! in the panel shape.
 //!
@@ -14,12 +14,11 @@ use std::arch::x86_64::*;
 use super::AHEAD;
 use super::f64x4::*;
 use super::i32x8::*;
-use crate::image::Image;
+use super::shuffle::*;
+use crate::bytes::{BELOW_ONE, EIGHT_BITS, SEVEN_BITS, SIGNED, int_decoder};
 use crate::int::IntRow;
 use crate::portion::LINE;
-use crate::words::{
-    BELOW_ONE, LOOKUP, SIGNED, Words, int_decoder, int_scale, int_shift_add, int_start,
-};
+use crate::words::{int_scale, int_shift_add, int_start};
 
 const WORDS: bool = true;
 const FLUSH: usize = 32;
@@ -33,14 +32,6 @@ type Limb = i16;
 /// The planes of a line as signed words.
 type IntLine<const P: usize> = [[__m256i; PARTS]; P];
 
-type IntRegs = Words;
-
-#[target_feature(enable = "avx2")]
-#[inline]
-fn load_image<const D: u8, const P: usize>(image: &Image) -> IntRegs {
-    Words::new::<D, P>(image)
-}
-
 #[target_feature(enable = "avx2")]
 #[inline]
 fn int_decode<const D: u8, const P: usize>(
@@ -49,46 +40,53 @@ fn int_decode<const D: u8, const P: usize>(
     signs: u64,
 ) -> IntLine<P> {
     let mut line = [[_mm256_setzero_si256(); PARTS]; P];
-    if D == LOOKUP {
-        for p in 0..P {
-            line[p] = bytemuck::cast(image.lookup(p, codes));
+    let quarters: [__m128i; PARTS] = bytemuck::cast(*codes);
+    if D == BELOW_ONE {
+        for j in 0..PARTS {
+            line[0][j] = _mm256_cvtepu8_epi16(_mm_subs_epu8(quarters[j], _mm_set1_epi8(1)));
+        }
+    } else if D == SIGNED {
+        let flip = _mm256_castsi256_si128(image.flip);
+        for j in 0..PARTS {
+            line[0][j] = _mm256_cvtepi8_epi16(_mm_xor_si128(quarters[j], flip));
         }
     } else {
-        let quarters = codes.as_chunks::<16>().0;
-        for j in 0..PARTS {
-            let quarter: __m128i = bytemuck::cast(quarters[j]);
-            line[0][j] = if D == BELOW_ONE {
-                _mm256_cvtepu8_epi16(_mm_subs_epu8(quarter, _mm_set1_epi8(1)))
-            } else {
-                _mm256_cvtepi8_epi16(_mm_xor_si128(quarter, _mm_set1_epi8(image.flip as i8)))
-            };
+        let (planes, negative) = lookup::<D, P>(image, bytemuck::cast(*codes));
+        let negative: [__m128i; PARTS] = bytemuck::cast(negative);
+        for p in 0..P {
+            let plane: [__m128i; PARTS] = bytemuck::cast(planes[p]);
+            for j in 0..PARTS {
+                let sign = _mm_or_si128(negative[j], _mm_set1_epi8(1));
+                line[p][j] =
+                    _mm256_sign_epi16(_mm256_cvtepu8_epi16(plane[j]), _mm256_cvtepi8_epi16(sign));
+            }
         }
     }
     if signs != 0 {
-        let bits = _mm256_setr_epi16(
-            1,
-            2,
-            4,
-            8,
-            16,
-            32,
-            64,
-            128,
-            256,
-            512,
-            1024,
-            2048,
-            4096,
-            8192,
-            16384,
+        // Each word's own bit, moved to its top; a 1 below, as `vpsignw` makes zero of zero.
+        let to_top = _mm256_setr_epi16(
             i16::MIN,
+            16384,
+            8192,
+            4096,
+            2048,
+            1024,
+            512,
+            256,
+            128,
+            64,
+            32,
+            16,
+            8,
+            4,
+            2,
+            1,
         );
         for j in 0..PARTS {
             let signs = _mm256_set1_epi16((signs >> (16 * j)) as i16);
-            let negative = _mm256_cmpeq_epi16(_mm256_and_si256(signs, bits), bits);
+            let sign = _mm256_or_si256(_mm256_mullo_epi16(signs, to_top), _mm256_set1_epi16(1));
             for p in 0..P {
-                let flipped = _mm256_xor_si256(line[p][j], negative);
-                line[p][j] = _mm256_sub_epi16(flipped, negative);
+                line[p][j] = _mm256_sign_epi16(line[p][j], sign);
             }
         }
     }
@@ -125,7 +123,10 @@ fn mac<const P: usize>(sums: &mut [I; P], weights: &[I; P], _sign: I, x: I) {
 
 crate::stamp::int_stamp! {
     features { "avx2" }
-    decoders { BELOW_ONE x 1, SIGNED x 1, LOOKUP x 1, LOOKUP x 2, LOOKUP x 3 }
+    decoders {
+        BELOW_ONE x 1, SIGNED x 1, SEVEN_BITS x 1, SEVEN_BITS x 2, SEVEN_BITS x 3,
+        EIGHT_BITS x 1, EIGHT_BITS x 2, EIGHT_BITS x 3,
+    }
     tiles {
         1: whole [12, 6, 4], groups [4, 2];
         2: whole [6, 3, 2], groups [2, 1];

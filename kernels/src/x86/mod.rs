@@ -13,6 +13,7 @@ mod f64x4;
 mod f64x8;
 mod i32x8;
 pub(crate) mod madd;
+mod shuffle;
 pub(crate) mod vbmi;
 pub(crate) mod vnni;
 pub(crate) mod words512;
