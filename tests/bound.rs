@@ -6,11 +6,12 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::bad::{ones, text};
+use common::kernels::kernels;
 use common::{GRANULARITIES, all_tables, weights};
 use lutmul::bound::error_bound;
 use lutmul::{
-    Epilogue, Granularity, Kernel, Lut, MatMut, MatRef, Mode, Options, Scales, Threads, Weights,
-    Workspace, matmul, reference,
+    Epilogue, Granularity, Lut, MatMut, MatRef, Mode, Options, Scales, Threads, Weights, Workspace,
+    matmul, reference,
 };
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -96,7 +97,7 @@ fn every_kernel_keeps_the_bounds() {
             let bounds = error_bound(&w, 0..n, from, mode).expect("bounds");
             let some = error_bound(&w, 2..4, from, mode).expect("bounds");
             assert_eq!(some[..2], bounds[2..4]);
-            for kernel in Kernel::available() {
+            for kernel in kernels() {
                 let options = Options::with_kernel(kernel).mode(mode).threads(Threads::One);
                 for (i, y) in product(&w, &x, &options).into_iter().enumerate() {
                     let bound = bounds[i];
@@ -161,7 +162,7 @@ fn integer_modes_come_close_to_their_bounds() {
         let from = MatRef::new(&x, 1, k).expect("x");
         let bound = error_bound(&w, 0..2, from, mode).expect("bounds")[0].arithmetic;
         let exact = reference::matmul(&w, &x, 1).expect("a reference").y[0];
-        for kernel in Kernel::available() {
+        for kernel in kernels() {
             let y = product(&w, &x, &Options::with_kernel(kernel).mode(mode));
             let reached = (f64::from(y[0]) - exact).abs() / bound;
             assert!((0.8..=1.0).contains(&reached), "{}, {mode}: {reached}", kernel.name());
@@ -184,7 +185,7 @@ fn f32_comes_within_a_factor_of_its_bound() {
     let from = MatRef::new(&x, m, k).expect("x");
     let bounds = error_bound(&w, 0..n, from, Mode::F32).expect("bounds");
     let exact = reference::matmul(&w, &x, m).expect("a reference");
-    for kernel in Kernel::available() {
+    for kernel in kernels() {
         for (i, y) in product(&w, &x, &Options::with_kernel(kernel)).into_iter().enumerate() {
             let reached = (f64::from(y) - exact.y[i]).abs() / bounds[i].arithmetic;
             assert!((0.45..=1.0).contains(&reached), "{}: {reached}", kernel.name());

@@ -1,12 +1,15 @@
 //! Golden bits: every kernel gives, in every integer mode, what a Python script that shares no code with
 //! lutmul says the contract means (`tests/golden/golden.py`; CI makes its file anew).
 
+mod common;
+
 use std::collections::HashMap;
 use std::str::FromStr;
 
+use common::kernels::kernels;
 use lutmul::{
-    Bytes, Epilogue, Granularity, Kernel, Lut, MatMut, MatRef, Mode, Options, Scales, Threads,
-    Weights, Workspace, matmul,
+    Bytes, Epilogue, Granularity, Lut, MatMut, MatRef, Mode, Options, Scales, Threads, Weights,
+    Workspace, matmul,
 };
 
 const GOLDEN: &str = include_str!("golden/golden.txt");
@@ -166,7 +169,7 @@ fn every_kernel_gives_the_golden_bits() {
         for mode in MODES {
             let golden = section.expect(mode.name(), section.u32s(mode.name()));
             assert_eq!(golden.len(), m * n, "{mode} of {:?}", section.head);
-            for kernel in Kernel::available() {
+            for kernel in kernels() {
                 let options = Options::with_kernel(kernel).mode(mode).threads(Threads::One);
                 // The tokens as they are, each in turn alone, and so many that lanes run along them.
                 for tokens in [0..m, cases % m..cases % m + 1, 0..PANEL_TOKENS] {

@@ -8,10 +8,9 @@ mod common;
 
 use std::ptr::NonNull;
 
+use common::kernels::kernels;
 use common::{GRANULARITIES, activations, tables};
-use lutmul::{
-    Bytes, Epilogue, Kernel, MatMut, MatRef, Mode, Options, Threads, Weights, Workspace, matmul,
-};
+use lutmul::{Bytes, Epilogue, MatMut, MatRef, Mode, Options, Threads, Weights, Workspace, matmul};
 
 /// Where a buffer lies between its guards.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -121,7 +120,7 @@ fn no_byte_beyond_the_buffers() {
                 let guarded_x = for_x.place::<f32>(place, m * k, POISON);
                 guarded_x.copy_from_slice(&x);
 
-                for kernel in Kernel::available() {
+                for kernel in kernels() {
                     // F32 every other time; integer modes, where they take these groups, in turn.
                     let (_, group) = granularity.block(n, k);
                     let integer = (i + j + t) % 2 == 1 && (group >= k || group.is_multiple_of(32));

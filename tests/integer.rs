@@ -4,6 +4,7 @@
 mod common;
 
 use common::contract::{MODES, contract};
+use common::kernels::kernels;
 use common::{GRANULARITIES, activations, all_tables, weights};
 use lutmul::{
     Activations, Epilogue, Granularity, Kernel, MatMut, MatRef, Options, Scratch, Threads, Weights,
@@ -74,7 +75,7 @@ fn every_kernel_gives_the_bits_of_the_contract() {
             for mode in MODES {
                 let bias = Some(&bias[..]).filter(|_| i % 3 == 0);
                 let expected = bits(&contract(&w, &x, m, mode, bias));
-                for kernel in Kernel::available() {
+                for kernel in kernels() {
                     let options = Options::with_kernel(kernel).mode(mode);
                     let y = bits(&product(&w, &x, m, bias, &options));
                     count += 1;
@@ -113,7 +114,7 @@ fn threads_batches_and_ranges_never_change_a_bit() {
             let scalar = Kernel::available().last().expect("scalar");
             let expected =
                 bits(&product(&w, &x, m, None, &Options::with_kernel(scalar).mode(mode)));
-            for kernel in Kernel::available() {
+            for kernel in kernels() {
                 let what = format!("{name}, {mode}, {}", kernel.name());
                 let options = Options::with_kernel(kernel).mode(mode);
                 let y = pool.install(|| product(&w, &x, m, None, &options));

@@ -4,6 +4,7 @@
 mod common;
 
 use common::bad::{BEFORE, fails, one_thread, ones, per_tensor, text};
+use common::kernels::kernels;
 use common::{GRANULARITIES, activations};
 use lutmul::*;
 use rand::RngExt;
@@ -28,7 +29,7 @@ fn used_entries_that_are_not_finite_are_named() {
     let mut values = [0.5; 256];
     values[9] = f32::NEG_INFINITY;
     let table = Lut::new(&values).expect("a table");
-    for kernel in Kernel::available() {
+    for kernel in kernels() {
         for (lut, code, shown) in [
             (&Lut::e4m3(), 0x7F, "NaN"),
             (&Lut::e4m3(), 0xFF, "NaN"),
@@ -109,7 +110,7 @@ fn propagation_is_that_of_ieee_754() {
                     (x[2 * k], x[5 * k + k / 2]) = (f32::NAN, f32::NEG_INFINITY);
                 }
                 let expected = reference::matmul(&w, &x, m).expect("a reference");
-                for kernel in Kernel::available() {
+                for kernel in kernels() {
                     let mut y = vec![BEFORE; m * n];
                     let (from, to) = (MatRef::new(&x, m, k), MatMut::new(&mut y, m, n));
                     let (from, to) = (from.expect("x"), to.expect("y"));
@@ -135,7 +136,7 @@ fn propagation_is_that_of_ieee_754() {
 #[test]
 fn integer_modes_refuse_what_they_cannot_do() {
     let modes = Mode::ALL.into_iter().filter(|mode| mode.is_integer());
-    for (mode, kernel) in modes.flat_map(|mode| Kernel::available().map(move |k| (mode, k))) {
+    for (mode, kernel) in modes.flat_map(|mode| kernels().map(move |k| (mode, k))) {
         let options = one_thread(kernel).mode(mode);
         let multiply = |w: &Weights<'_>, x: &[f32], y: &mut [f32]| {
             let m = y.len() / w.n();
@@ -189,7 +190,7 @@ fn padding_does_not_leak() {
                 let w = common::weights(&mut rng, (n, k), &lut, true, Granularity::Group(16));
                 let x = activations(&mut rng, m * k);
                 let expected = reference::matmul(&w, &x, m).expect("a reference");
-                for kernel in Kernel::available() {
+                for kernel in kernels() {
                     for policy in [NonFinite::Reject, NonFinite::Propagate] {
                         let w = w.clone().with_non_finite(policy);
                         let mut y = vec![f32::NAN; m * n];

@@ -3,10 +3,11 @@
 
 mod common;
 
+use common::kernels::kernels;
 use common::{GRANULARITIES, activations, tables, weights};
 use lutmul::{
-    Activations, Epilogue, Kernel, MatMut, MatRef, Options, Scratch, Threads, Weights, Workspace,
-    bf16, f16, matmul, matmul_packed, matmul_rows,
+    Activations, Epilogue, MatMut, MatRef, Options, Scratch, Threads, Weights, Workspace, bf16,
+    f16, matmul, matmul_packed, matmul_rows,
 };
 
 fn bits(y: &[f32]) -> Vec<u32> {
@@ -25,7 +26,7 @@ fn threads_ranges_strides_and_alignment_never_change_a_bit() {
             let w = weights(&mut rng, (n, k), &lut, signed, GRANULARITIES[i % GRANULARITIES.len()]);
             let x = activations(&mut rng, m * k);
             let x = MatRef::new(&x, m, k).expect("x");
-            for kernel in Kernel::available() {
+            for kernel in kernels() {
                 let options = Options::with_kernel(kernel);
                 let one = options.threads(Threads::One);
                 let epilogue = Epilogue::default();
@@ -113,7 +114,7 @@ fn narrow_types_are_widened_exactly_and_rounded_once() {
     for m in [1, 5, 33] {
         let half: Vec<f16> = activations(&mut rng, m * k).into_iter().map(f16::from_f32).collect();
         let wide: Vec<f32> = half.iter().map(|x| x.to_f32()).collect();
-        for kernel in Kernel::available() {
+        for kernel in kernels() {
             let options = Options::with_kernel(kernel);
             let mut workspace = Workspace::new();
             let mut y = vec![0.0f32; m * n];

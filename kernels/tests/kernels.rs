@@ -6,6 +6,7 @@ use lutmul_kernels::{
     Kernel, KernelInfo, LINE, PANEL_COLS, PANEL_ROWS, PanelRow, Portion, RowInput, Table,
     TileInput, TileSums,
 };
+use support::kernels::kernels;
 use support::{Case, GROUPINGS, Numbers, Report, Weights, bound, cases, same};
 
 const ROWS: [usize; 5] = [1, 7, 8, 9, 17];
@@ -35,7 +36,7 @@ fn check_row(report: &mut Report, case: &Case, weights: &Weights, x: &[f32], exa
         }
     }
     let stride = rows + 3;
-    for kernel in Kernel::available() {
+    for kernel in kernels() {
         let packed = pack(kernel, &w, x, tokens);
         let mut out = vec![f32::NAN; tokens * stride];
         kernel.row(&w, &RowInput { x: &packed, tokens }, &mut out, stride);
@@ -104,7 +105,7 @@ fn integers_are_exact_in_the_row_shape() {
 fn check_panel(report: &mut Report, case: &Case, weights: &Weights) {
     let w = weights.portion(case);
     let all = w.lines();
-    for kernel in Kernel::available() {
+    for kernel in kernels() {
         let order = kernel.order(&w);
         for lines in [0..all.min(8), all / 2..all.min(all / 2 + 8), all - 1..all] {
             let mut panel: Vec<PanelRow> = vec![[f32::NAN; PANEL_COLS + 16]; PANEL_ROWS];
@@ -156,7 +157,7 @@ fn tiles_keep_their_bound() {
     for row in &mut panel {
         row[..PANEL_COLS].copy_from_slice(&numbers.floats(PANEL_COLS));
     }
-    for kernel in Kernel::available() {
+    for kernel in kernels() {
         for width in (kernel.lanes()..=kernel.tile_width()).step_by(kernel.lanes()) {
             for columns in [1, 3, 64, 509, PANEL_COLS] {
                 for (rows, add) in [(1, false), (7, true), (PANEL_ROWS, false), (PANEL_ROWS, true)]
@@ -203,7 +204,7 @@ fn both_shapes_agree_through_the_kernels_order() {
         weights.rescale(case, |_| 0.5);
         let w = weights.portion(case);
         let x: Vec<f32> = (0..k).map(|_| numbers.below(9) as f32 - 4.0).collect();
-        for kernel in Kernel::available() {
+        for kernel in kernels() {
             let mut panel: Vec<PanelRow> = vec![[f32::NAN; PANEL_COLS + 16]; PANEL_ROWS];
             kernel.panel(&w, 0..w.lines(), &mut panel);
             for row in &mut panel[rows..] {

@@ -3,6 +3,8 @@
 
 pub mod bad;
 pub mod contract;
+#[path = "../../kernels/tests/support/kernels.rs"]
+pub mod kernels;
 
 use lutmul::{Bytes, Format, Granularity, Lut, Scales, Weights, sign_stride};
 use rand::rngs::StdRng;
