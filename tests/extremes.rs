@@ -232,8 +232,7 @@ fn more_columns_than_a_sum_holds() {
         assert_eq!(text(Activations::new().pack(w, x, &options)), message);
         message
     };
-<<<<<<< HEAD
-    for (mode, kernel) in MODES.into_iter().flat_map(|m| Kernel::available().map(move |k| (m, k))) {
+    for (mode, kernel) in MODES.into_iter().flat_map(|m| kernels().map(move |k| (m, k))) {
         for bytes in [1, 2, 3] {
             let (lut, most) = (table_of(bytes), most_columns(mode, bytes));
             let image = if bytes == 3 { " with an image of three bytes" } else { "" };
@@ -254,14 +253,6 @@ fn more_columns_than_a_sum_holds() {
             let x = MatRef::<f32>::new(&[], 0, most).expect("x");
             let fits = of_largest(&lut, 0, most);
             Activations::new().pack(&fits, x, &options).expect("as many as fit");
-=======
-    for (mode, kernel) in MODES.into_iter().flat_map(|m| kernels().map(move |k| (m, k))) {
-        let expected =
-            |k: usize| format!("k: {k} columns are beyond the 16777216 that {mode} sums exactly");
-        // Without rows or tokens, k costs nothing.
-        for k in [most + 1, usize::MAX / 2] {
-            assert_eq!(refuses(&ones_without_rows(k), 0, mode, kernel), expected(k));
->>>>>>> avx512-env
         }
     }
 }
@@ -272,7 +263,7 @@ fn packed_for_an_image_of_fewer_bytes() {
     let k = 65_537;
     let (narrow, wide) = (of_largest(&table_of(2), 1, k), of_largest(&table_of(3), 1, k));
     let x = vec![bf16::ONE; k];
-    for kernel in Kernel::available() {
+    for kernel in kernels() {
         let options = one_thread(kernel).mode(Mode::A24);
         let mut packed = Activations::new();
         packed.pack(&narrow, MatRef::new(&x, 1, k).expect("x"), &options).expect("packed");
@@ -348,7 +339,7 @@ fn sums_where_a_double_ends() {
             let x: Vec<f32> = (0..m * k).map(|_| rng.random_range(0.99..=1.0)).collect();
             let bias: Vec<f32> = contract(&w, &x, 1, mode, None).iter().map(|y| -y).collect();
             let expected = contract(&w, &x, m, mode, Some(&bias));
-            for kernel in Kernel::available() {
+            for kernel in kernels() {
                 let y = product(&w, &x, Some(&bias), &one_thread(kernel).mode(mode));
                 let y = y.expect("a product");
                 assert_eq!(bits(&y), bits(&expected), "{}, {mode}, {k}", kernel.name());
