@@ -1,6 +1,7 @@
 //! What integer kernels share that take weights as signed words.
 
 use crate::image::{IMAGE_PLANES, Image, Magnitudes};
+#[cfg(target_arch = "aarch64")]
 use crate::portion::LINE;
 
 /// Decoders: two formulas, and one lookup a code.
