@@ -26,12 +26,25 @@ impl<'a, T> Columns<'a, T> {
     /// All columns of a matrix whose rows lie `stride` elements apart; `None` if the stride is
     /// smaller than a row or the slice shorter than the matrix.
     pub fn new(data: &'a mut [T], rows: usize, cols: usize, stride: usize) -> Option<Self> {
-        let len = match rows {
-            0 => 0,
-            _ => (rows - 1).checked_mul(stride)?.checked_add(cols)?,
-        };
-        let fits = (stride >= cols || rows <= 1) && len <= data.len();
+        let fits = span(rows, cols, stride)? <= data.len();
         fits.then_some(Self { first: data.as_mut_ptr(), rows, cols, stride, borrow: PhantomData })
+    }
+
+    /// The same from a pointer to the first element; `None` if the stride is smaller than a row, or the
+    /// matrix larger than an allocation can be.
+    ///
+    /// # Safety
+    /// Until `'a` ends, the elements of the matrix (not what lies between its rows) can be read and written,
+    /// are initialised, and are reached through this value only. The pointer is aligned.
+    pub unsafe fn from_raw_parts(
+        first: *mut T,
+        rows: usize,
+        cols: usize,
+        stride: usize,
+    ) -> Option<Self> {
+        let len = span(rows, cols, stride)?;
+        let fits = len.checked_mul(size_of::<T>())? <= isize::MAX as usize;
+        fits.then_some(Self { first, rows, cols, stride, borrow: PhantomData })
     }
 
     /// Number of rows.
@@ -86,5 +99,15 @@ impl<'a, T> Columns<'a, T> {
     /// The same columns for a shorter time.
     pub fn reborrow(&mut self) -> Columns<'_, T> {
         Columns { borrow: PhantomData, ..*self }
+    }
+}
+
+/// Elements from the first to the last one of a matrix; `None` if rows overlap, or if they are too many.
+fn span(rows: usize, cols: usize, stride: usize) -> Option<usize> {
+    match rows {
+        0 => Some(0),
+        1 => Some(cols),
+        _ if stride < cols => None,
+        _ => (rows - 1).checked_mul(stride)?.checked_add(cols),
     }
 }
