@@ -11,6 +11,10 @@ pub trait Kind {
     const TAG: u64 = tag(Self::NAME);
 }
 
+/// All of them, for texts.
+const KINDS: [&str; 5] =
+    ["lutmul_table", "lutmul_weights", "lutmul_file", "lutmul_activations", "lutmul_workspace"];
+
 /// A name as a number (FNV-1a).
 const fn tag(name: &str) -> u64 {
     let (mut hash, mut i) = (0xCBF2_9CE4_8422_2325u64, 0);
@@ -56,6 +60,29 @@ pub fn check<T: Kind>(caller: &Caller, handle: *mut T, argument: &str) -> Result
     }
 }
 
-/// All kinds, for texts.
-const KINDS: [&str; 5] =
-    ["lutmul_table", "lutmul_weights", "lutmul_file", "lutmul_activations", "lutmul_workspace"];
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::call;
+    use crate::table::lutmul_table;
+
+    #[test]
+    fn freed_handles_are_known_while_nothing_else_has_their_memory() {
+        let mut handle = Box::new(Handle::new(lutmul_table(lutmul::Lut::int8())));
+        let status = |handle: &Handle<lutmul_table>| {
+            let pointer = (&raw const *handle).cast::<lutmul_table>();
+            // SAFETY: the handle is there, and `get` finds out whether it is alive.
+            unsafe { call("test", |c| c.get(pointer, "table").map(drop)) }
+        };
+        assert_eq!(status(&handle), LUTMUL_OK);
+        handle.bury();
+        assert_eq!(status(&handle), LUTMUL_HANDLE);
+    }
+
+    #[test]
+    fn tags_differ() {
+        let mut tags = KINDS.map(tag);
+        tags.sort();
+        assert!(tags.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+}

@@ -14,9 +14,11 @@ type Work = dyn FnMut() + Send;
 
 /// Threads that wait for work.
 pub struct Threads {
-    // Dropped last: it waits for no thread, but the one that serves must have been told to stop.
+    // Its threads end when the one that serves has been told to stop.
     _pool: ThreadPool,
     desk: Arc<Desk>,
+    /// Held by the one who has work done.
+    turn: Mutex<()>,
 }
 
 /// Where work is handed over.
@@ -47,16 +49,18 @@ impl Threads {
         let desk = Arc::<Desk>::default();
         let served = desk.clone();
         pool.spawn(move || served.serve());
-        Ok(Self { _pool: pool, desk })
+        Ok(Self { _pool: pool, desk, turn: Mutex::default() })
     }
 
     /// Runs `work` in the pool, and waits for it.
     pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut work, mut result) = (Some(work), None);
         let mut call = || result = work.take().map(|work| work());
         let call: &mut (dyn FnMut() + Send) = &mut call;
         // SAFETY: only the lifetime is another. The reference is used by `serve` alone, which is done with it
-        // when the state is `Done`; and this function does not return before, nor can it unwind.
+        // when the state is `Done`; this function does not return before, nor does anything in it unwind, and
+        // nobody else changes the state meanwhile (`turn`).
         let call = unsafe { std::mem::transmute::<&mut _, &'static mut Work>(call) };
         self.desk.put(State::Work(call));
         let done = self.desk.take(|state| matches!(state, State::Done(_)));
