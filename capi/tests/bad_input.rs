@@ -342,25 +342,19 @@ fn codes() {
 #[test]
 fn a_workspace_in_use() {
     let right = Right::new(c"f32");
-    let (workspace, weights) = (right.workspace.0.addr(), right.weights.0.addr());
     let x = matrix(&right.x, M, K);
     let packed = Activations::pack(&right.workspace, &right.weights, &x);
-    let packed = packed.0.addr();
-    // Two threads, until each has been refused at least once, or for a while.
-    let work = move || {
+    let (workspace, weights) = (Shared(right.workspace.0), Shared(right.weights.0));
+    let shared = Shared(packed.0);
+    // Two threads, until each has been refused once, or for a while.
+    let work = || {
         let (mut done, mut busy, mut y) = (0, 0, vec![0f32; M * N]);
         let to = matrix_mut(&mut y, M, N);
         let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
         while busy == 0 && std::time::Instant::now() < until {
             // SAFETY: the handles live until both threads have ended.
             let status = unsafe {
-                lutmul_matmul_packed(
-                    workspace as *mut _,
-                    weights as *const _,
-                    packed as *const _,
-                    &to,
-                    null(),
-                )
+                lutmul_matmul_packed(workspace.get(), weights.get(), shared.get(), &to, null())
             };
             match status {
                 LUTMUL_OK => done += 1,

@@ -111,3 +111,37 @@ fn span(rows: usize, cols: usize, stride: usize) -> Option<usize> {
         _ => (rows - 1).checked_mul(stride)?.checked_add(cols),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans() {
+        assert_eq!(span(0, 5, 0), Some(0));
+        assert_eq!(span(1, 5, 0), Some(5));
+        assert_eq!(span(3, 5, 7), Some(19));
+        assert_eq!(span(2, 5, 4), None);
+        assert_eq!(span(usize::MAX, 2, 2), None);
+    }
+
+    #[test]
+    fn columns_by_a_pointer() {
+        let mut data = [0u8; 12];
+        let first = data.as_mut_ptr();
+        // SAFETY: two columns of two rows each, and no column in both.
+        let (left, right) = unsafe {
+            let left = Columns::from_raw_parts(first, 2, 2, 6);
+            (left, Columns::from_raw_parts(first.add(3), 2, 2, 6))
+        };
+        let (mut left, mut right) = (left.expect("columns"), right.expect("columns"));
+        left.part(1, 0..2).fill(1);
+        right.part(0, 1..2).fill(2);
+        assert_eq!(data, [0, 0, 0, 0, 2, 0, 1, 1, 0, 0, 0, 0]);
+        // SAFETY: nothing of these is read or written.
+        unsafe {
+            assert!(Columns::from_raw_parts(first, 2, 5, 4).is_none());
+            assert!(Columns::from_raw_parts(first, usize::MAX, 5, 8).is_none());
+        }
+    }
+}

@@ -5,7 +5,6 @@ use std::ffi::{CStr, CString, c_void};
 use std::ptr::{null, null_mut};
 
 use lutmul_capi::activations::*;
-use lutmul_capi::kernel::*;
 use lutmul_capi::matrix::*;
 use lutmul_capi::status::*;
 use lutmul_capi::weights::*;
@@ -44,6 +43,21 @@ pub fn matrix_mut(data: &mut [f32], rows: usize, cols: usize) -> lutmul_matrix_m
 }
 
 use lutmul_element::LUTMUL_F32;
+
+/// A pointer that threads share.
+#[derive(Clone, Copy)]
+pub struct Shared<T>(pub *const T);
+
+// SAFETY: what the header says of threads is the test's to keep.
+unsafe impl<T> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    pub fn get(&self) -> *mut T {
+        self.0.cast_mut()
+    }
+}
 
 /// Floats in −1…1.
 pub fn noise(len: usize, seed: u32) -> Vec<f32> {
