@@ -108,9 +108,10 @@ valgrind() {
     leave_out "valgrind: not installed"
     return
   fi
-  # It knows AVX2 and no AVX-512, and the CPU that it shows to programs is such a one.
+  # It knows AVX2 and no AVX-512, and the CPU that it shows to programs is such a one. "Possibly lost" is what
+  # rayon's threads leave to each other to free.
   run "$target/capi/c" 3 "$(type -P valgrind)" --quiet --error-exitcode=9 --leak-check=full \
-    --errors-for-leak-kinds=definite
+    --errors-for-leak-kinds=definite --show-leak-kinds=definite
 }
 
 ggml() {

@@ -263,7 +263,7 @@ typedef struct {
   // The mode: "f32" (NULL, too), "a24", "a16", "a8" or "a8t".
   const char *mode;
   // Threads of the workspace's own, which lutmul_matmul and lutmul_matmul_packed hand their work to. 0 or
-  // 1: none; the calling thread does it all.
+  // 1: none; the calling thread does it all. At most 1024.
   size_t threads;
 } lutmul_options;
 

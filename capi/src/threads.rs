@@ -5,17 +5,18 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 /// What is handed over.
 type Work = dyn FnMut() + Send;
 
-/// Threads that wait for work.
+/// Threads that wait for work, until they are dropped.
 pub struct Threads {
-    // Its threads end when the one that serves has been told to stop.
-    _pool: ThreadPool,
+    /// `None` while it is dropped.
+    pool: Option<ThreadPool>,
+    handles: Vec<JoinHandle<()>>,
     desk: Arc<Desk>,
     /// Held by the one who has work done.
     turn: Mutex<()>,
@@ -41,15 +42,24 @@ enum State {
 impl Threads {
     /// That many threads, with a floating-point environment of Rust's, whatever this thread's is.
     pub fn new(count: usize) -> Result<Self, ThreadPoolBuildError> {
+        let mut handles = Vec::new();
         let pool = ThreadPoolBuilder::new()
             .num_threads(count)
-            .thread_name(|i| format!("lutmul-{i}"))
-            .start_handler(|_| lutmul_kernels::reset_environment())
+            .spawn_handler(|worker| {
+                let thread = thread::Builder::new().name(format!("lutmul-{}", worker.index()));
+                handles.push(thread.spawn(|| {
+                    lutmul_kernels::reset_environment();
+                    worker.run();
+                })?);
+                Ok(())
+            })
             .build()?;
+        // What threads allocate when they start is not left for the first products to.
+        pool.broadcast(|_| ());
         let desk = Arc::<Desk>::default();
         let served = desk.clone();
         pool.spawn(move || served.serve());
-        Ok(Self { _pool: pool, desk, turn: Mutex::default() })
+        Ok(Self { pool: Some(pool), handles, desk, turn: Mutex::default() })
     }
 
     /// Runs `work` in the pool, and waits for it.
@@ -73,8 +83,14 @@ impl Threads {
 }
 
 impl Drop for Threads {
+    /// Waits for the threads: whoever unloads the library next must not do so under their feet.
     fn drop(&mut self) {
         self.desk.put(State::Stop);
+        self.pool = None;
+        for handle in self.handles.drain(..) {
+            // A panic of a thread's is that of the work it did, and was told of then.
+            let _ = handle.join();
+        }
     }
 }
 

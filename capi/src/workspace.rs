@@ -25,12 +25,15 @@ pub struct lutmul_options {
     /// The mode: "f32" (NULL, too), "a24", "a16", "a8" or "a8t".
     pub mode: *const c_char,
     /// Threads of the workspace's own, which lutmul_matmul and lutmul_matmul_packed hand their work to. 0 or
-    /// 1: none; the calling thread does it all.
+    /// 1: none; the calling thread does it all. At most 1024.
     pub threads: usize,
 }
 
 // SAFETY: as the trait asks.
 unsafe impl SizedStruct for lutmul_options {}
+
+/// More threads than this are a mistake.
+const MOST_THREADS: usize = 1024;
 
 /// Options, and how many threads they ask for.
 fn parse(c: &Caller, from: *const lutmul_options) -> Result<(Options, usize)> {
@@ -42,6 +45,10 @@ fn parse(c: &Caller, from: *const lutmul_options) -> Result<(Options, usize)> {
             mode = name.parse().of("options.mode")?;
         }
         threads = options.threads.max(1);
+        if threads > MOST_THREADS {
+            let why = format!("{threads} are more than {MOST_THREADS} (a negative number?)");
+            return Err(Failure::new(LUTMUL_VALUE, "options.threads", why));
+        }
     }
     let kernel = kernel::find(name).of("options.kernel")?;
     Ok((Options::with_kernel(kernel).mode(mode).threads(Policy::One), threads))

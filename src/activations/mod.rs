@@ -115,11 +115,14 @@ impl Layout {
         if self.m == 0 || self.k == 0 {
             return Ok(0);
         }
-        let area = |columns| area("packed activations", self.tokens(), columns);
+        let area = |tokens, columns| area("packed activations", tokens, columns);
+        // What fits without padding does not overflow with it.
+        area(self.m, self.k)?;
+        let tokens = self.tokens();
         match self.shape {
-            _ if !self.mode.is_integer() => area(self.columns()),
-            Shape::Row => Ok(area(RowLayout::new(self).token_bytes())?.div_ceil(4)),
-            Shape::Panel => area(PanelLayout::new(self).token_words()),
+            _ if !self.mode.is_integer() => area(tokens, self.columns()),
+            Shape::Row => Ok(area(tokens, RowLayout::new(self).token_bytes())?.div_ceil(4)),
+            Shape::Panel => area(tokens, PanelLayout::new(self).token_words()),
         }
     }
 
