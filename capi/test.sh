@@ -81,7 +81,9 @@ install() {
   say "cargo cinstall"
   tool cargo-c "$CARGO_C"
   rm -rf "$prefix"
-  (cd capi && cargo cinstall --quiet --prefix="$prefix" --libdir=lib --target-dir="$target")
+  # Programs need not be fast here, and the kernels take minutes to optimise.
+  CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+    cargo cinstall --release -p lutmul-capi --prefix="$prefix" --libdir=lib --target-dir="$target"
   find "$prefix" ! -type d -printf '%P %l\n' | sort
 }
 
@@ -92,13 +94,12 @@ programs() {
   local flags shared static
   read -ra flags < <(installed --cflags)
   read -ra shared < <(installed --libs)
-  read -ra static < <(installed --libs --static)
+  read -ra static < <(installed --libs --static | sed 's/-llutmul/-l:liblutmul.a/')
   say "programs: C99, shared"
   build "$target/capi/c" gcc "${c[@]}" "${flags[@]}" -- "${shared[@]}" "-Wl,-rpath,$prefix/lib"
   run "$target/capi/c" 60 env
   say "programs: C++11, static"
-  build "$target/capi/cxx" g++ "${cxx[@]}" "${flags[@]}" -- -Wl,-Bstatic "${shared[@]}" -Wl,-Bdynamic \
-    "${static[@]/-llutmul/}"
+  build "$target/capi/cxx" g++ "${cxx[@]}" "${flags[@]}" -- "${static[@]}"
   run "$target/capi/cxx" 10 env
 }
 

@@ -30,9 +30,9 @@ impl Aligned {
         if self.buffer.len() >= bytes {
             return true;
         }
-        (self.buffer, self.len) = (Buffer::default(), 0);
+        // What is there stays if there is no more.
         let Some(buffer) = Buffer::try_zeroed(bytes) else { return false };
-        self.buffer = buffer;
+        (self.buffer, self.len) = (buffer, 0);
         true
     }
 

@@ -107,12 +107,13 @@ pub unsafe extern "C" fn lutmul_activations_pack(
             let mut packed = unless_busy(activations.0.try_write())?;
             let needs = Needs::of(weights, x.rows, &workspace.options).of("x")?;
             workspace::check("activations", packed.reserved, needs.only_activations())?;
-            pack(c, workspace, weights, &x, &mut packed.x)
+            let to = &mut packed.x;
+            workspace.run(|| pack(c, workspace, weights, &x, to))
         })
     }
 }
 
-/// Packs x on a workspace's threads.
+/// Packs x. On the workspace's threads, if that is where it is called.
 pub(crate) fn pack(
     c: &Caller,
     workspace: &lutmul_workspace,
@@ -122,8 +123,7 @@ pub(crate) fn pack(
 ) -> Result<()> {
     let options = workspace.pool().map_or(workspace.options, |(options, _)| options);
     with_element!(x.element, T => {
-        let x = x.view::<T>(c)?;
-        workspace.run(|| to.pack(weights, x, &options)).of("x")
+        to.pack(weights, x.view::<T>(c)?, &options).of("x")
     })
 }
 

@@ -101,7 +101,7 @@ impl<'a> Product<'a> {
         Err(Error::Shape { what: "y", expected, got }).of("y")
     }
 
-    /// All rows, on the workspace's threads.
+    /// All rows. On the workspace's threads, if that is where it is called.
     fn all(&self, c: &Caller, x: &Activations, own: &mut Own) -> Result<()> {
         let n = self.weights.n();
         let Some((options, pool)) = self.workspace.pool() else {
@@ -111,9 +111,8 @@ impl<'a> Product<'a> {
         let epilogue = self.epilogue(&mut own.bias)?;
         with_element!(self.y.element, T => {
             let y = self.y.columns::<T>(c, 0..n)?;
-            let multiply =
-                || lutmul::matmul_packed(self.weights, x, y, &epilogue, &options, pool.scratch());
-            self.workspace.run(multiply).of("weights")
+            let scratch = pool.scratch();
+            lutmul::matmul_packed(self.weights, x, y, &epilogue, &options, scratch).of("weights")
         })
     }
 
@@ -153,10 +152,13 @@ pub unsafe extern "C" fn lutmul_matmul(
         call("lutmul_matmul", |c| {
             let x = Matrix::read(c, x, "x")?;
             let product = Product::new(c, workspace, weights, y, epilogue)?;
-            let memory = &mut *product.workspace.take()?;
+            let Product { workspace, weights, .. } = product;
+            let memory = &mut *workspace.take()?;
             memory.check(product.needs(x.rows)?)?;
-            activations::pack(c, product.workspace, product.weights, &x, &mut memory.activations)?;
-            product.all(c, &memory.activations, &mut memory.own)
+            workspace.run(|| {
+                activations::pack(c, workspace, weights, &x, &mut memory.activations)?;
+                product.all(c, &memory.activations, &mut memory.own)
+            })
         })
     }
 }
@@ -177,7 +179,8 @@ pub unsafe extern "C" fn lutmul_matmul_packed(
             let product = Product::new(c, workspace, weights, y, epilogue)?;
             let mut memory = product.workspace.take()?;
             memory.check(product.needs(x.x.m())?.only_scratch())?;
-            product.all(c, &x.x, &mut memory.own)
+            let (x, own) = (&x.x, &mut memory.own);
+            product.workspace.run(|| product.all(c, x, own))
         })
     }
 }

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use common::*;
 use lutmul_capi::product::*;
 use lutmul_capi::weights::lutmul_weights_prepare;
-use lutmul_capi::workspace::*;
 
 /// Counts what all threads allocate.
 struct Counting;
