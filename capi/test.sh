@@ -121,7 +121,7 @@ ggml() {
   if [[ ! -d $from ]]; then
     local new
     new=$(mktemp -d "$cache/ggml.XXXXXX")
-    python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --target "$new" \
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --only-binary :all: --target "$new" \
       "libggml-python==$GGML"
     mv "$new" "$from"
   fi
@@ -155,7 +155,7 @@ address() {
 thread() {
   say "ThreadSanitizer"
   nightly ThreadSanitizer || return 0
-  sanitized tsan x86_64-unknown-linux-gnu \
+  CARGO_PROFILE_DEV_OPT_LEVEL=1 sanitized tsan x86_64-unknown-linux-gnu \
     '-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer' -fsanitize=thread
 }
 

@@ -1,8 +1,8 @@
 //! The C ABI of lutmul. `include/lutmul.h`, which cbindgen makes of this crate, is its documentation.
 //!
-//! A function of the ABI is a few lines: [`call::call`] stores what goes wrong as status and text, lets no
-//! panic cross, and hands over a [`Caller`](call::Caller), which stands for what the header asks of callers
-//! and turns their pointers into handles, strings and slices. What lutmul does is in the crate `lutmul`.
+//! A function of the ABI is a few lines: `call` (`call.rs`) stores what goes wrong as status and text, lets no
+//! panic cross, and hands over a `Caller`, which stands for what the header asks of callers and turns their
+//! pointers into handles, strings and slices. What lutmul does is in the crate `lutmul`.
 
 #![allow(non_camel_case_types, reason = "types have the names that C programs call them by")]
 #![allow(clippy::missing_safety_doc, reason = "the header says what is asked of all callers, once")]
