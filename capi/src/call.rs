@@ -130,7 +130,7 @@ impl Caller {
     }
 }
 
-/// Where a new handle goes.
+/// Where a new handle goes, if all goes well.
 pub struct Out<T>(*mut *mut T);
 
 impl<T: Kind> Out<T> {
@@ -158,4 +158,19 @@ fn array_size<T>(len: usize, argument: &str) -> Result<()> {
 /// Whether an allocation can have that many elements.
 pub fn is_allocatable<T>(len: usize) -> bool {
     len.checked_mul(size_of::<T>()).is_some_and(|bytes| bytes <= isize::MAX as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_panic_crosses() {
+        // SAFETY: nothing is done with pointers.
+        let status = unsafe { call("test", |_| panic!("number {}", 7)) };
+        assert_eq!(status, LUTMUL_INTERNAL);
+        // SAFETY: the function returns a string that ends.
+        let text = unsafe { CStr::from_ptr(lutmul_last_error()) };
+        assert_eq!(text, c"test: a fault of lutmul's own: number 7");
+    }
 }

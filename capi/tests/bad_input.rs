@@ -410,6 +410,16 @@ fn floating_point_environments() {
             assert!(right.y.iter().all(|y| *y == 7.0));
         }
     }
+    // Threads of a workspace have an environment of their own, whoever made it.
+    let weights = Weights::encode(N, K, "int8");
+    let before = environment::set(environment::CHANGED[0]);
+    let workspace = Workspace::for_products(&weights, 1, c"f32", 2);
+    environment::set(before);
+    let (x, mut y) = ([1e-42; K], [0f32; N]);
+    let (x, y_matrix) = (matrix(&x, 1, K), matrix_mut(&mut y, 1, N));
+    // SAFETY: as above.
+    ok(unsafe { lutmul_matmul(workspace.0, weights.0, &x, &y_matrix, null()) });
+    assert!(y.iter().any(|y| *y != 0.0), "subnormal numbers were flushed to zero");
     // F32 takes it as it is.
     let mut right = Right::new(c"f32");
     let (x, y) = (matrix(&right.x, M, K), matrix_mut(&mut right.y, M, N));
