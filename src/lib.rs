@@ -45,6 +45,8 @@
 //! - Weights in a file: the module `checkpoint` (feature `checkpoint`).
 //! - A product: [`matmul`]. Several matrices with the same x: [`Activations`] and [`matmul_packed`].
 //!   Threads of one's own: [`matmul_rows`].
+//! - No allocation in a product: [`Needs`] and [`Workspace::reserve`]. No other thread than this one, in anything:
+//!   [`Threads::install`]. Elements at any address: [`Unaligned`].
 //! - What follows the sum, fused into the store: [`Epilogue`] (bias, [`Activation`], adding to y).
 //! - Floats again, whole, by rows, or by a list of rows: [`Weights::decode`],
 //!   [`Weights::decode_rows`], [`Weights::decode_list`].
@@ -66,7 +68,7 @@
 //!   names tensor, row and column.
 //! - f16 and bf16 are widened exactly; y is rounded to them once.
 //! - Rounding mode and flushing of subnormal numbers at their defaults are a precondition, as they are for
-//!   all Rust code.
+//!   all Rust code; [`check_environment`] finds out.
 //!
 //! # What integer modes promise
 //!
