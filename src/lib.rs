@@ -83,11 +83,13 @@
 //!
 //! are separate IEEE operations in that order. So every kernel on every CPU gives the same bits, at any number
 //! of threads, batch size and row range. A token with NaN or infinity gives a row of NaN; tables can't
-//! propagate theirs. Groups of scales along k must be multiples of 32.
+//! propagate theirs. Groups of scales along k must be multiples of 32. S holds 2²⁴ columns, or 65,536 in A24
+//! with an image of three bytes; more are an error.
 //!
 //! Against the weights of the image, the error of an output is at most half a step of X times `Σ|W|`, and
 //! little more: [`bound::error_bound`] has it for each output, [`Mode::error_factor`] as a number to multiply
-//! `max|x| · Σ|W|` with. The image's own error, apart, is 0 for QINS linear and int8.
+//! `max|x| · Σ|W|` with. The image's own error, apart, is 0 for QINS linear and int8; with
+//! [`Weights::with_wide_image`] it is 0 for E4M3, and about that of an f32 for the others.
 //!
 //! # Errors
 //!

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
-use lutmul_kernels::{ClosedForm, Image, Table};
+use lutmul_kernels::{ClosedForm, IMAGE_PLANES, Image, Table};
 
 /// A table of 256 `f32`, the values that codes stand for (before sign and scale).
 ///
@@ -17,6 +17,8 @@ pub struct Lut(Arc<Prepared>);
 #[derive(Debug)]
 struct Prepared {
     table: Table,
+    /// The most bytes of the image.
+    image_bytes: usize,
     image: OnceLock<Image>,
 }
 
@@ -36,7 +38,11 @@ impl Lut {
     /// [`Error::TableNotFinite`] if no entry is finite.
     pub fn new(values: &[f32; 256]) -> Result<Self> {
         let table = Table::new(values).ok_or(Error::TableNotFinite)?;
-        Ok(Self(Arc::new(Prepared { table, image: OnceLock::new() })))
+        Ok(Self::prepared(table, 2))
+    }
+
+    fn prepared(table: Table, image_bytes: usize) -> Self {
+        Self(Arc::new(Prepared { table, image_bytes, image: OnceLock::new() }))
     }
 
     /// Builds a table from a formula that is known to be finite for code 255.
@@ -144,15 +150,45 @@ impl Lut {
         &self.0.table
     }
 
-    /// The fixed-point image that integer modes multiply by.
+    /// The fixed-point image that integer modes multiply by: the first that fits all finite entries of
+    /// one byte, or two, exact up to a power of two; else two, rounded. With
+    /// [`Lut::with_wide_image`] three bytes come next.
     pub fn image(&self) -> &Image {
-        self.0.image.get_or_init(|| Image::new(&self.0.table))
+        self.0.image.get_or_init(|| Image::new(&self.0.table, self.0.image_bytes))
+    }
+
+    /// The same table with an [image](Lut::image) of three bytes where two are not exact.
+    ///
+    /// E4M3 is exact then, in 18 bits; what is not (E5M2, QINS log and inverse, k-means) has a step some 256
+    /// times finer, at most `max/2²³`, as f32 has at the largest entry. Tables with an exact image of one byte or
+    /// two keep it. Products of integer modes give other bits, and take longer (the README says how much);
+    /// [`Mode::A24`](crate::Mode::A24) takes up to 65,536 columns then. Files don't keep the choice.
+    ///
+    /// ```
+    /// use lutmul::Lut;
+    ///
+    /// let (lut, wide) = (Lut::e4m3(), Lut::e4m3().with_wide_image());
+    /// assert_eq!((lut.image().count, lut.image().exact), (2, false));
+    /// assert_eq!((wide.image().count, wide.image().exact), (3, true));
+    /// ```
+    pub fn with_wide_image(self) -> Self {
+        if self.has_wide_image() {
+            self
+        } else {
+            Self::prepared(self.0.table.clone(), IMAGE_PLANES)
+        }
+    }
+
+    /// Whether the image may have three bytes.
+    pub fn has_wide_image(&self) -> bool {
+        self.0.image_bytes == IMAGE_PLANES
     }
 }
 
 impl PartialEq for Lut {
-    /// Equal bit for bit.
+    /// Equal bit for bit, and of the same choice of image.
     fn eq(&self, other: &Self) -> bool {
-        self.values().map(f32::to_bits) == other.values().map(f32::to_bits)
+        self.0.image_bytes == other.0.image_bytes
+            && self.values().map(f32::to_bits) == other.values().map(f32::to_bits)
     }
 }

@@ -65,10 +65,16 @@ impl Mode {
         }
     }
 
-    /// The most columns that a sum of integers holds: i64 has room for 2²⁴ times the largest product of
-    /// 24-bit activations and two-byte magnitudes, and more.
-    pub(crate) fn max_k(self) -> usize {
-        1 << 24
+    /// The most columns that a sum of integers holds, with an image of that many bytes. In i64 there is room
+    /// for 2²⁴ products of 24-bit activations and two-byte magnitudes, or of 16 bits and three bytes:
+    /// 32,512 · (2²⁴ − 1) · 2²⁴ < 2⁶³. And for 2¹⁶ of 24 bits and three bytes: 8,290,687 · (2²⁴ − 1) · 2¹⁶.
+    pub(crate) fn max_k(self, image_bytes: usize) -> usize {
+        if self == Self::A24 && image_bytes > 2 { 1 << 16 } else { 1 << 24 }
+    }
+
+    /// What no sum of so many columns, with magnitudes of so many bytes, is beyond.
+    pub(crate) fn largest_sum(self, bytes: usize, columns: usize) -> u128 {
+        self.limit() as u128 * (1 << (8 * bytes)) * columns as u128
     }
 
     /// The integer that a token's largest magnitude becomes.

@@ -157,6 +157,25 @@ impl Scales {
         &self.values[grid_row * cols..][..cols]
     }
 
+    /// The scales of rows of weights, from `row` on, in one group of columns.
+    pub(crate) fn column(&self, row: usize, group: usize, mut to: &mut [f32]) {
+        let block = self.granularity.block(self.shape.0, self.shape.1).0;
+        let grid_rows = self.values[group..].iter().step_by(self.row_len()).skip(row / block);
+        if block == 1 {
+            to.iter_mut().zip(grid_rows).for_each(|(to, scale)| *to = *scale);
+            return;
+        }
+        let mut left = block - row % block;
+        for scale in grid_rows {
+            let rows = to.split_off_mut(..left.min(to.len())).unwrap_or_default();
+            rows.fill(*scale);
+            left = block;
+            if to.is_empty() {
+                break;
+            }
+        }
+    }
+
     /// The scale of a weight.
     pub fn at(&self, row: usize, col: usize) -> f32 {
         let (n, k) = self.shape;

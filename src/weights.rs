@@ -146,6 +146,21 @@ impl<'a> Weights<'a> {
         self
     }
 
+    /// Lets the table's image have three bytes: see [`Lut::with_wide_image`].
+    ///
+    /// ```
+    /// use lutmul::{Format, Granularity, Weights};
+    ///
+    /// let floats = [0.5f32, 0.013, -0.7, 0.25];
+    /// let w = Weights::encode(&floats, (1, 4), &Format::E4m3, Granularity::Row)?.with_wide_image();
+    /// assert!(w.lut().image().exact);
+    /// # Ok::<(), lutmul::Error>(())
+    /// ```
+    pub fn with_wide_image(mut self) -> Self {
+        self.lut = self.lut.with_wide_image();
+        self
+    }
+
     /// Out features: rows.
     pub fn n(&self) -> usize {
         self.n

@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::bad::{ones, text};
-use common::{GRANULARITIES, tables, weights};
+use common::{GRANULARITIES, all_tables, weights};
 use lutmul::bound::error_bound;
 use lutmul::{
     Epilogue, Granularity, Kernel, Lut, MatMut, MatRef, Mode, Options, Scales, Threads, Weights,
@@ -67,7 +67,7 @@ fn every_kernel_keeps_the_bounds() {
     let mut rng = common::rng("every_kernel_keeps_the_bounds");
     let mut cases = Vec::new();
     for (i, kind) in KINDS.into_iter().enumerate() {
-        for table in 0..tables().len() {
+        for table in 0..all_tables().len() {
             for (j, granularity) in GRANULARITIES.into_iter().enumerate() {
                 let m = [1, 3, 17][(i + table + j) % 3];
                 cases.push((kind, table, granularity, m));
@@ -78,7 +78,7 @@ fn every_kernel_keeps_the_bounds() {
     let (n, k) = (5, 200);
     let (mut failures, mut finite) = (Vec::new(), BTreeMap::new());
     for (kind, table, granularity, m) in cases {
-        let (name, lut, signed) = tables().swap_remove(table);
+        let (name, lut, signed) = all_tables().swap_remove(table);
         let (x, by) = activations(&mut rng, kind, m * k);
         let w = weights(&mut rng, (n, k), &lut, signed, granularity);
         let scales = w.scales().values().iter().map(|s| s * by).collect();
@@ -197,7 +197,7 @@ fn f32_comes_within_a_factor_of_its_bound() {
 fn the_factor_is_a_bound_of_the_bounds() {
     let mut rng = common::rng("the_factor_is_a_bound_of_the_bounds");
     for mode in Mode::ALL {
-        for (name, lut, signed) in tables() {
+        for (name, lut, signed) in all_tables() {
             let (n, k) = (4, 320);
             let w = weights(&mut rng, (n, k), &lut, signed, Granularity::Group(32));
             let image = w.lut().image();

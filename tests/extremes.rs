@@ -8,7 +8,7 @@ use common::contract::{MODES, contract};
 use lutmul::bound::error_bound;
 use lutmul::{
     Activations, Element, Epilogue, Error, Granularity, Kernel, Lut, MatMut, MatRef, Mode, Options,
-    Scales, Weights, Workspace, bf16, matmul, reference,
+    Scales, Weights, Workspace, bf16, matmul, matmul_packed, reference,
 };
 use rand::RngExt;
 
@@ -37,6 +37,7 @@ fn tables() -> Vec<(&'static str, Lut, bool)> {
     let of = |f: &dyn Fn(usize) -> f32| Lut::new(&std::array::from_fn(f)).expect("a finite table");
     let bits = |c: usize| f32::from_bits(c as u32);
     let signed = move |c: usize| if c < 128 { bits(c) } else { -bits(c - 128) };
+    let largest = of(&|c| (c as f32 / 127.5 - 1.0) * f32::MAX);
     vec![
         ("zeros", of(&|_| 0.0), true),
         ("zeros of both signs", of(&|c| [0.0, -0.0][c % 2]), false),
@@ -48,8 +49,10 @@ fn tables() -> Vec<(&'static str, Lut, bool)> {
         ("subnormal, rounded", of(&|c| -bits(c * 30_001)), false),
         ("subnormal and normal", of(&|c| [SMALLEST, 1.0, -1e-40, 0.5][c % 4]), false),
         ("the largest", of(&|_| f32::MAX), true),
-        ("up to the largest", of(&|c| (c as f32 / 127.5 - 1.0) * f32::MAX), false),
+        ("up to the largest", largest.clone(), false),
         ("from end to end", of(&|c| [f32::MAX, SMALLEST, -f32::MAX, 1.0, 0.0][c % 5]), false),
+        ("subnormal, three bytes", of(&|c| bits(c * 65_793)).with_wide_image(), true),
+        ("up to the largest, wide", largest.clone().with_wide_image(), false),
     ]
 }
 
@@ -196,9 +199,28 @@ fn infinite_only_where_the_sum_is() {
     }
 }
 
+/// A table whose image has so many bytes, with entry 255 as large as these can hold.
+fn table_of(bytes: u32) -> Lut {
+    let most = ((1u32 << (8 * bytes)) - 1) as f32;
+    let lut = Lut::new(&std::array::from_fn(|c| if c == 255 { most } else { c as f32 }));
+    let lut = lut.expect("a table").with_wide_image();
+    assert_eq!(lut.image().count, bytes as usize);
+    lut
+}
+
+/// The most columns of a mode with an image of so many bytes.
+fn most_columns(mode: Mode, bytes: u32) -> usize {
+    if mode == Mode::A24 && bytes == 3 { 65_536 } else { 16_777_216 }
+}
+
+/// Weights all of which are entry 255.
+fn of_largest(lut: &Lut, n: usize, k: usize) -> Weights<'static> {
+    let codes = vec![255; n * k];
+    Weights::new((n, k), lut.clone(), codes, None, per_tensor((n, k))).expect("weights")
+}
+
 #[test]
 fn more_columns_than_a_sum_holds() {
-    let most = 1 << 24;
     let refuses = |w: &Weights<'_>, m: usize, mode: Mode, kernel: Kernel| {
         let (options, x) = (one_thread(kernel).mode(mode), vec![bf16::ONE; m * w.k()]);
         let message = fails(&mut vec![BEFORE; m * w.n()], |y| {
@@ -210,51 +232,116 @@ fn more_columns_than_a_sum_holds() {
         message
     };
     for (mode, kernel) in MODES.into_iter().flat_map(|m| Kernel::available().map(move |k| (m, k))) {
-        let expected =
-            |k: usize| format!("k: {k} columns are beyond the 16777216 that {mode} sums exactly");
-        // Without rows or tokens, k costs nothing.
-        for k in [most + 1, usize::MAX / 2] {
-            assert_eq!(refuses(&ones_without_rows(k), 0, mode, kernel), expected(k));
+        for bytes in [1, 2, 3] {
+            let (lut, most) = (table_of(bytes), most_columns(mode, bytes));
+            let image = if bytes == 3 { " with an image of three bytes" } else { "" };
+            let expected = |k: usize| {
+                format!("k: {k} columns are beyond the {most} that {mode} sums exactly{image}")
+            };
+            // Without rows or tokens, k costs nothing.
+            for k in [most + 1, usize::MAX / 2] {
+                assert_eq!(refuses(&of_largest(&lut, 0, k), 0, mode, kernel), expected(k));
+            }
+            if mode == Mode::A24 && bytes != 2 {
+                for m in [1, 9].into_iter().take(bytes as usize) {
+                    let w = of_largest(&lut, 1, most + 1);
+                    assert_eq!(refuses(&w, m, mode, kernel), expected(most + 1));
+                }
+            }
+            let options = one_thread(kernel).mode(mode);
+            let x = MatRef::<f32>::new(&[], 0, most).expect("x");
+            let fits = of_largest(&lut, 0, most);
+            Activations::new().pack(&fits, x, &options).expect("as many as fit");
         }
-        if mode == Mode::A24 {
-            assert_eq!(refuses(&ones(1, most + 1), 1, mode, kernel), expected(most + 1));
-        }
-        let options = one_thread(kernel).mode(mode);
-        let fits = ones_without_rows(most);
-        let x = MatRef::<f32>::new(&[], 0, most).expect("x");
-        Activations::new().pack(&fits, x, &options).expect("as many as fit");
     }
 }
 
-fn ones_without_rows(k: usize) -> Weights<'static> {
-    Weights::new((0, k), Lut::int8(), vec![], None, per_tensor((0, k))).expect("weights")
+/// Activations packed for more columns than a table of three bytes takes don't get to it.
+#[test]
+fn packed_for_an_image_of_fewer_bytes() {
+    let k = 65_537;
+    let (narrow, wide) = (of_largest(&table_of(2), 1, k), of_largest(&table_of(3), 1, k));
+    let x = vec![bf16::ONE; k];
+    for kernel in Kernel::available() {
+        let options = one_thread(kernel).mode(Mode::A24);
+        let mut packed = Activations::new();
+        packed.pack(&narrow, MatRef::new(&x, 1, k).expect("x"), &options).expect("packed");
+        let workspace = Workspace::new();
+        let message = fails(&mut [BEFORE], |y| {
+            let y = MatMut::new(y, 1, 1)?;
+            matmul_packed(&wide, &packed, y, &Epilogue::default(), &options, workspace.scratch())
+        });
+        // For a kernel that has other limbs for it they are packed wrongly anyway.
+        let other = message.starts_with("activations: packed for ");
+        assert!(other || message.contains("the 65536 that a24 sums exactly"), "{message}");
+    }
 }
 
 /// The largest sums: as many columns as there may be, all codes and activations the largest.
 #[test]
 fn the_largest_sums() {
-    let lut = Lut::new(&std::array::from_fn(|c| if c == 255 { 65535.0 } else { c as f32 }));
-    let lut = lut.expect("a table");
-    // The row shape at the end of i64; the panel shape with what a test can spend on memory.
-    let shapes =
-        if common::quick() { [(1, 1 << 18), (9, 1 << 14)] } else { [(1, 1 << 24), (9, 1 << 18)] };
-    for (m, k) in shapes {
-        let scales = per_tensor((1, k));
-        for signs in [None, Some(vec![0xFF; k / 8].into())] {
-            let w = Weights::new((1, k), lut.clone(), vec![255; k], signs, scales.clone());
-            let w = w.expect("weights");
-            let x = vec![-2f32; m * k];
-            for mode in MODES {
+    for bytes in [2, 3] {
+        let lut = table_of(bytes);
+        for (mode, m) in MODES.into_iter().flat_map(|mode| [(mode, 1), (mode, 9)]) {
+            // The row shape at the end of i64; the panel shape with what a test can spend on memory.
+            let spent = match (common::quick(), m) {
+                (true, 1) => 1 << 18,
+                (true, _) => 1 << 14,
+                (false, 1) => 1 << 24,
+                (false, _) => 1 << 18,
+            };
+            let k = most_columns(mode, bytes).min(spent);
+            for signs in [None, Some(vec![0xFF; k / 8].into())] {
+                let w = Weights::new((1, k), lut.clone(), vec![255; k], signs, per_tensor((1, k)));
+                let w = w.expect("weights");
+                let x = vec![-2f32; m * k];
                 // All tokens are the same.
                 let expected = contract(&w, &x[..k], 1, mode, None);
                 for kernel in Kernel::available() {
                     let y =
                         product(&w, &x, None, &one_thread(kernel).mode(mode)).expect("a product");
-                    let what = || format!("{}, {mode}, {m}×1×{k}", kernel.name());
+                    let what = || format!("{}, {mode}, {m}×1×{k}, {bytes} bytes", kernel.name());
                     assert_eq!(bits(&y), bits(&expected.repeat(m)), "{}", what());
-                    let exact = 2.0 * 65535.0 * k as f32;
-                    assert!((y[0].abs() / exact - 1.0).abs() < 1e-6, "{}", what());
+                    let exact = 2.0 * f64::from(lut.max_abs()) * k as f64;
+                    assert!((f64::from(y[0].abs()) / exact - 1.0).abs() < 1e-6, "{}", what());
                 }
+            }
+        }
+    }
+}
+
+/// Sums on both sides of 2⁵³, which the panel shape has in f64: odd ones, so that a bit lost there shows
+/// in what is left when a bias cancels the rest.
+#[test]
+fn sums_where_a_double_ends() {
+    let mut rng = common::rng("sums_where_a_double_ends");
+    let odd = |bytes: u32| {
+        let entry = move |c: usize| ((1u32 << (8 * bytes)) - 1 - 2 * c as u32) as f32;
+        Lut::new(&std::array::from_fn(entry)).expect("a table").with_wide_image()
+    };
+    // 2⁵³ over the largest x and L; for three bytes, of which the third is apart, also over 2¹⁶.
+    let cases = [
+        (Mode::A24, 3, 64),
+        (Mode::A24, 3, 16_577),
+        (Mode::A24, 2, 16_577),
+        (Mode::A16, 3, 16_512),
+        (Mode::A8, 3, 16_577),
+    ];
+    for (mode, bytes, last) in cases {
+        let lut = odd(bytes);
+        assert_eq!(lut.image().count, bytes as usize);
+        for k in [last, last + 1] {
+            let (m, n) = (9, 3);
+            let codes: Vec<u8> = (0..n * k).map(|_| rng.random_range(0..=255)).collect();
+            let w = Weights::new((n, k), lut.clone(), codes, None, per_tensor((n, k)));
+            let w = w.expect("weights");
+            let x: Vec<f32> = (0..m * k).map(|_| rng.random_range(0.99..=1.0)).collect();
+            let bias: Vec<f32> = contract(&w, &x, 1, mode, None).iter().map(|y| -y).collect();
+            let expected = contract(&w, &x, m, mode, Some(&bias));
+            for kernel in Kernel::available() {
+                let y = product(&w, &x, Some(&bias), &one_thread(kernel).mode(mode));
+                let y = y.expect("a product");
+                assert_eq!(bits(&y), bits(&expected), "{}, {mode}, {k}", kernel.name());
             }
         }
     }

@@ -62,9 +62,15 @@ impl Section {
         value.unwrap_or_else(|| panic!("no {key} in {:?}", self.head))
     }
 
+    /// Bytes of a magnitude: 2, or 3 where the image may have as many.
+    fn image_bytes(&self) -> usize {
+        self.expect("magnitudes", self.get("magnitudes")).len() / 256
+    }
+
     fn table(&self) -> Lut {
         let values = self.expect("values", self.f32s("values"));
-        Lut::new(values.as_slice().try_into().expect("256 entries")).expect("a table")
+        let lut = Lut::new(values.as_slice().try_into().expect("256 entries")).expect("a table");
+        if self.image_bytes() == 3 { lut.with_wide_image() } else { lut }
     }
 
     /// What differs between the image of the table and the script's.
@@ -76,11 +82,13 @@ impl Section {
         if image.step.to_bits() != step.to_bits() {
             failures.push(format!("table {name}: step {:e}, not {step:e}", image.step));
         }
-        let (magnitudes, _) = self.expect("magnitudes", self.get("magnitudes")).as_chunks();
+        let bytes = self.image_bytes();
+        assert!(matches!(bytes, 2 | 3), "magnitudes of {name}");
+        let magnitudes = self.expect("magnitudes", self.get("magnitudes")).chunks(bytes);
         assert_eq!(magnitudes.len(), 256, "magnitudes of {name}");
         let negative = self.expect("negative", self.get("negative"));
         for (code, magnitude) in (0..=u8::MAX).zip(magnitudes) {
-            let value = i32::from(u16::from_be_bytes(*magnitude));
+            let value = magnitude.iter().fold(0, |value, byte| value << 8 | i32::from(*byte));
             let below = negative[usize::from(code / 8)] >> (code % 8) & 1 == 1;
             let value = if below { -value } else { value };
             if image.value(code) != value {

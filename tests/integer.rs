@@ -4,7 +4,7 @@
 mod common;
 
 use common::contract::{MODES, contract};
-use common::{GRANULARITIES, activations, tables, weights};
+use common::{GRANULARITIES, activations, all_tables, weights};
 use lutmul::{
     Activations, Epilogue, Granularity, Kernel, MatMut, MatRef, Options, Scratch, Threads, Weights,
     Workspace, matmul, matmul_rows,
@@ -54,7 +54,7 @@ fn every_kernel_gives_the_bits_of_the_contract() {
     let mut failures = Vec::new();
     let mut count = 0;
     // Under an emulator each shape meets one table, and each table several shapes.
-    let every = if common::quick() { tables().len() } else { 1 };
+    let every = if common::quick() { all_tables().len() } else { 1 };
     for (i, (m, n, k)) in shapes.into_iter().enumerate() {
         let mut x = activations(&mut rng, m * k);
         if m > 1 && k > 0 {
@@ -67,7 +67,7 @@ fn every_kernel_gives_the_bits_of_the_contract() {
         }
         let bias = activations(&mut rng, n);
         for (j, (name, lut, signed)) in
-            tables().into_iter().enumerate().skip(i % every).step_by(every)
+            all_tables().into_iter().enumerate().skip(i % every).step_by(every)
         {
             let granularity = granularities[(i + j) % granularities.len()];
             let w = weights(&mut rng, (n, k), &lut, signed, granularity);
@@ -102,7 +102,7 @@ fn every_kernel_gives_the_bits_of_the_contract() {
 fn threads_batches_and_ranges_never_change_a_bit() {
     let mut rng = common::rng("threads_batches_and_ranges_never_change_a_bit");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(7).build().expect("threads");
-    let tables = common::thin("tables", tables(), 5);
+    let tables = common::thin("tables", all_tables(), 5);
     for (i, (name, lut, signed)) in tables.into_iter().enumerate() {
         let (m, n, k) = (19, 500, 320);
         let granularity =

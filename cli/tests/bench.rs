@@ -26,7 +26,7 @@ fn keys(object: &Value) -> BTreeSet<&str> {
 
 const FIELDS: &str = "peer format scales mode kernel shape m n k threads pages seconds_best seconds_median \
     gflops weight_gb_s read_gb_s roofline gemm_f32_gflops speedup_vs_gemm_f32 rel_rms_error \
-    image_rel_rms_error weight_bytes workspace_bytes cpu version";
+    image_bytes image_rel_rms_error weight_bytes workspace_bytes cpu version";
 
 /// Once through everything.
 const ONCE: &str = "--repetitions=1";
@@ -62,7 +62,9 @@ fn every_combination_is_a_line_with_all_fields() {
         assert!(number("workspace_bytes") > 0.0);
         assert_eq!(row["shape"], if row["m"] == 1 { "row" } else { "panel" });
         assert_eq!((&row["mode"], &row["pages"]), (&"f32".into(), &"4k".into()));
-        assert!(row["peer"].is_null() && row["image_rel_rms_error"].is_null(), "{row}");
+        for key in ["peer", "image_bytes", "image_rel_rms_error"] {
+            assert!(row[key].is_null(), "{key} of {row}");
+        }
         let peers = cfg!(feature = "peers");
         assert_eq!(row["gemm_f32_gflops"].is_null(), !peers);
         assert_eq!(row["speedup_vs_gemm_f32"].is_null(), !peers);
@@ -92,6 +94,7 @@ fn accuracy_of_integer_modes() {
         "--tokens=8",
         "--format=qins-linear,int8,e4m3,kmeans-signed",
         "--mode=a24,a16,a8,a8t",
+        "--image=2,3",
         "--pages=4k",
     ];
     let limits = [
@@ -104,17 +107,26 @@ fn accuracy_of_integer_modes() {
     for outliers in [false, true] {
         let option: &[&str] = if outliers { &["--outliers"] } else { &[] };
         let rows = objects(&dir.succeed(&[&lists[..], &QUICK, option].concat()));
-        assert_eq!(rows.len(), 4 * limits.len());
+        assert_eq!(rows.len(), 4 * limits.len() * 2);
+        let mut wide = 0;
         for row in &rows {
             let error = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{key} of {row}"));
             let (_, gaussian, with_outliers) =
                 limits.iter().find(|(mode, ..)| row["mode"] == *mode).expect("a mode");
             let limit = if outliers { with_outliers } else { gaussian };
             assert!(error("rel_rms_error") <= *limit, "{row}");
-            let exact = row["format"] == "qins-linear" || row["format"] == "int8";
-            let image = error("image_rel_rms_error");
-            assert!(if exact { image == 0.0 } else { image > 0.0 && image < 1e-4 }, "{row}");
+            let (format, image) = (row["format"].as_str(), error("image_rel_rms_error"));
+            let right = match (format, row["image_bytes"].as_u64()) {
+                (Some("qins-linear" | "int8"), Some(1)) => image == 0.0,
+                (Some("e4m3" | "kmeans-signed"), Some(2)) => image > 1e-7 && image < 1e-4,
+                (Some("e4m3"), Some(3)) => image == 0.0,
+                (Some("kmeans-signed"), Some(3)) => image > 0.0 && image < 2e-7,
+                _ => false,
+            };
+            assert!(right, "{row}");
+            wide += usize::from(row["image_bytes"] == 3);
         }
+        assert_eq!(wide, 2 * limits.len());
     }
 }
 
@@ -251,6 +263,7 @@ fn values_that_are_wrong() {
         ("--format=int4", "qins-linear"),
         ("--scales=block:0x1", "block:RxC"),
         ("--mode=f64", "f32"),
+        ("--image=4", "2..=3"),
         ("--pages=1g", "4k, 2m, file"),
     ] {
         let output = dir.run(&["bench", option]);

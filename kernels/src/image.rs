@@ -3,7 +3,7 @@
 use crate::table::Table;
 
 /// The most byte planes of an image.
-pub const IMAGE_PLANES: usize = 2;
+pub const IMAGE_PLANES: usize = 3;
 
 /// Where the sign of an entry is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum Magnitudes {
     },
 }
 
-/// Unsigned magnitudes `L` of one or two bytes with `|entry| ≈ L · step`, the signs set apart.
+/// Unsigned magnitudes `L` of one to three bytes with `|entry| ≈ L · step`, the signs set apart.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub struct Image {
@@ -36,7 +36,7 @@ pub struct Image {
     pub planes: [[u8; 256]; IMAGE_PLANES],
     /// 0xFF for negative entries, else 0.
     pub negative: [u8; 256],
-    /// Planes in use: 1 or 2.
+    /// Planes in use: 1, 2 or 3.
     pub count: usize,
     /// Where signs are found.
     pub sign: EntrySign,
@@ -51,28 +51,33 @@ pub struct Image {
 }
 
 impl Image {
-    /// The image of a table. Entries that are not finite become 0: weights that use them are refused
-    /// before a product.
+    /// The image of a table, in at most `bytes` bytes: 2, or 3. Entries that are not finite become 0:
+    /// weights that use them are refused before a product.
     ///
-    /// The first that fits all finite entries: one byte, exact up to a power of two; two bytes, the
-    /// same; else two bytes, rounded half to even, with the step, of `max/65535` and the next power of
-    /// two above it, whose squared error is smaller (the power of two on a tie).
-    pub fn new(table: &Table) -> Self {
+    /// The first that fits all finite entries: as few bytes as do, exact up to a power of two; else all
+    /// of them, rounded half to even, with the step, of `max/(256^bytes − 1)` and the next power of two
+    /// above it, whose squared error is smaller (the power of two on a tie).
+    ///
+    /// # Panics
+    /// If `bytes` is neither 2 nor 3.
+    pub fn new(table: &Table, bytes: usize) -> Self {
+        assert!(matches!(bytes, 2 | IMAGE_PLANES), "images of {bytes} bytes");
         let magnitudes: [f64; 256] = std::array::from_fn(|c| {
             let entry = table.values[c];
             if entry.is_finite() { f64::from(entry.abs()) } else { 0.0 }
         });
         let max = magnitudes.iter().copied().fold(0.0, f64::max);
-        let (step, exact) = step(&magnitudes, max);
+        let (step, exact) = step(&magnitudes, max, f64::from((1 << (8 * bytes)) - 1));
         let codes =
-            magnitudes.map(|v| if step == 0.0 { 0 } else { (v / step).round_ties_even() as u16 });
-        let count = if codes.iter().all(|l| *l <= 255) { 1 } else { 2 };
+            magnitudes.map(|v| if step == 0.0 { 0 } else { (v / step).round_ties_even() as u32 });
+        let largest = codes.into_iter().fold(0, u32::max);
+        let count = (1..bytes).find(|count| largest >> (8 * count) == 0).unwrap_or(bytes);
         let mut planes = [[0; 256]; IMAGE_PLANES];
         let mut negative = [0; 256];
         for c in 0..256 {
-            let bytes = codes[c].to_le_bytes();
-            planes[0][c] = bytes[0];
-            planes[1][c] = bytes[1];
+            for (plane, byte) in planes.iter_mut().zip(codes[c].to_le_bytes()) {
+                plane[c] = byte;
+            }
             // A zero has no sign: so the top bit tells the sign of more tables.
             negative[c] = if codes[c] != 0 && table.values[c] < 0.0 { 0xFF } else { 0 };
         }
@@ -95,21 +100,21 @@ impl Image {
             (0..=u8::MAX).all(|c| {
                 let (magnitude, below) = form.entry(c);
                 let i = usize::from(c);
-                codes[i] == u16::from(magnitude) && (below == (negative[i] != 0) || magnitude == 0)
+                codes[i] == u32::from(magnitude) && (below == (negative[i] != 0) || magnitude == 0)
             })
         });
         Self { planes, negative, count, sign, seven_bits, closed_form, step, exact }
     }
 
     /// The magnitude of a code.
-    pub fn magnitude(&self, code: u8) -> u16 {
-        let c = usize::from(code);
-        u16::from_le_bytes([self.planes[0][c], self.planes[1][c]])
+    pub fn magnitude(&self, code: u8) -> u32 {
+        let [low, middle, high] = self.planes.each_ref().map(|plane| plane[usize::from(code)]);
+        u32::from_le_bytes([low, middle, high, 0])
     }
 
     /// The signed integer of a code.
     pub fn value(&self, code: u8) -> i32 {
-        let magnitude = i32::from(self.magnitude(code));
+        let magnitude = self.magnitude(code) as i32;
         if self.negative[usize::from(code)] != 0 { -magnitude } else { magnitude }
     }
 }
@@ -127,18 +132,18 @@ impl Magnitudes {
     }
 }
 
-/// The step of an image, and whether it is exact.
-fn step(magnitudes: &[f64; 256], max: f64) -> (f64, bool) {
+/// The step of an image whose magnitudes go up to `limit`, and whether it is exact.
+fn step(magnitudes: &[f64; 256], max: f64, limit: f64) -> (f64, bool) {
     if max == 0.0 {
         return (0.0, true);
     }
     // The largest power of two that divides all entries: the only candidate for an exact image.
     let unit =
         magnitudes.iter().filter(|v| **v > 0.0).map(|v| lowest_bit(*v)).fold(f64::MAX, f64::min);
-    if max / unit <= 65535.0 {
+    if max / unit <= limit {
         return (unit, true);
     }
-    let full = max / 65535.0;
+    let full = max / limit;
     let power = next_power_of_two(full);
     let error = |step: f64| -> f64 {
         magnitudes.iter().map(|v| (v - (v / step).round_ties_even() * step).powi(2)).sum()

@@ -180,14 +180,15 @@ pub struct IntTileInput<'a> {
 
 /// What becomes of the integer sums of one panel and one tile.
 ///
-/// A sum S is over a group of columns; while it is below 2⁵³ in magnitude, it is exact in f64. At the
-/// end of its group it is scaled: `total (+)= (S · sx) · scale`, each operation rounded.
+/// A sum S is over a group of columns. It is exact in f64 while it is below 2⁵³ in magnitude, but for the third
+/// plane of an image: that has sums of its own, and S is rounded when both are added. At the end of its group
+/// it is scaled: `total (+)= (S · sx) · scale`, each operation rounded.
 #[derive(Debug)]
 pub struct IntTileSums<'a> {
     /// Sums of a group that began in an earlier block or goes on in the next one, `[PANEL_ROWS][stride]`,
-    /// the tile's tokens first.
+    /// the tile's tokens first. With three planes, the same of the third behind them.
     pub sums: &'a mut [f64],
-    /// Scaled sums, the same.
+    /// Scaled sums, `[PANEL_ROWS][stride]`.
     pub totals: &'a mut [f64],
     /// Distance of rows.
     pub stride: usize,

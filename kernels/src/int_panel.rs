@@ -6,8 +6,9 @@
 ///
 /// The tile computes `S[r][t] = Σ_k panel[r][k] · X[k][t]` for each group of columns and adds
 /// `(S · sx[t]) · scale[r]` to totals. A row's planes are summed side by side, so that they share loads
-/// and signs of x; limbs one after the other. i32 sums are widened to f64 at the latest after
-/// `FLUSH_STEPS` steps (with multipliers: after 64), and stay exact there.
+/// and signs of x; limbs one after the other. Each plane has i32 sums of its own, whose bounds do not depend
+/// on how many there are. They are widened to f64 at the latest after `FLUSH_STEPS` steps (with multipliers:
+/// after 64), and stay exact there.
 macro_rules! int_panel_kernel {
     ($($feature:tt)*) => {
         use crate::int::{
@@ -107,7 +108,7 @@ macro_rules! int_panel_kernel {
         }
 
         /// The same for groups of columns that end within the panel and are short: at most
-        /// `SHORT_GROUP` steps, so that their planes can be joined in i32. Totals stay in registers, as far
+        /// `SHORT_GROUP` steps, so that their planes, one or two, can be joined in i32. Totals stay in registers, as far
         /// as there are any, and scaling a group overlaps with the products of the next.
         #[allow(clippy::needless_range_loop)]
         $(#[target_feature(enable = $feature)])*
@@ -323,6 +324,9 @@ macro_rules! int_panel_kernel {
         }
 
         /// Adds i32 sums of all planes to the sum of their group, and a group's sum to the totals.
+        ///
+        /// A third plane has sums of its own: so both parts are exact, where what they come to may be beyond
+        /// 2⁵³. Adding them then rounds it, once.
         $(#[target_feature(enable = $feature)])*
         #[inline(never)]
         fn fold<const A: usize, const R: usize, const P: usize>(
@@ -336,28 +340,42 @@ macro_rules! int_panel_kernel {
                 let row = place.row + r;
                 let scale = f_splat(to.scales[row * place.groups + place.group]);
                 let in_row = row * to.stride..row * to.stride + A * INT_LANES;
-                let group = to.sums[in_row.clone()].as_chunks_mut::<F_LANES>().0;
+                let high = PANEL_ROWS * to.stride;
+                let high = if P > 2 { high + in_row.start..high + in_row.end } else { 0..0 };
+                let groups = to.sums.get_disjoint_mut([in_row.clone(), high]).expect("rows of sums");
+                let [group, high_group] = groups.map(|sums| sums.as_chunks_mut::<F_LANES>().0);
                 let totals = to.totals[in_row].as_chunks_mut::<F_LANES>().0;
                 for a in 0..A {
                     let mut sum = int_widen(sums[r][a][0]);
-                    for p in 1..P {
-                        let plane = int_widen(sums[r][a][p]);
-                        let by = f_splat((1 << (8 * p)) as f64);
+                    if P > 1 {
+                        let plane = int_widen(sums[r][a][1]);
+                        let by = f_splat(256.0);
                         sum = [f_add(f_mul(plane[0], by), sum[0]), f_add(f_mul(plane[1], by), sum[1])];
                     }
+                    let mut high = if P > 2 { int_widen(sums[r][a][2]) } else { sum };
                     if weight != 1 {
                         let by = f_splat(weight as f64);
                         sum = [f_mul(sum[0], by), f_mul(sum[1], by)];
+                        high = [f_mul(high[0], by), f_mul(high[1], by)];
                     }
                     for half in 0..2 {
-                        let mut sum = sum[half];
+                        let (mut sum, mut high) = (sum[half], high[half]);
                         let (group, total) = (&mut group[2 * a + half], &mut totals[2 * a + half]);
                         if !place.start {
                             sum = f_add(f_load(group), sum);
+                            if P > 2 {
+                                high = f_add(f_load(&high_group[2 * a + half]), high);
+                            }
                         }
                         if !place.end {
                             f_store(sum, group);
+                            if P > 2 {
+                                f_store(high, &mut high_group[2 * a + half]);
+                            }
                             continue;
+                        }
+                        if P > 2 {
+                            sum = f_add(f_mul(high, f_splat(65_536.0)), sum);
                         }
                         let mut term = f_mul(f_mul(sum, f_load(&row_tokens[a][half])), scale);
                         if to.add || place.group > 0 {

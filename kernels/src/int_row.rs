@@ -5,13 +5,14 @@
 ///
 /// Computes `out[(g·tokens + t)·stride + r] = Σ_k X[t,k] · (±L[code])` exactly, for all rows of a portion,
 /// the sum of each group g of columns for itself. Each (row, vector of limbs, plane) has a vector of i32
-/// sums; at the end of a group, and after `FLUSH` lines, they are added up and widened. Being exact,
-/// the sum does not depend on any of that.
+/// sums, so that what a lane holds does not depend on the number of planes; at the end of a group, and
+/// after `FLUSH` lines, they are added up and widened. Being exact, the sum does not depend on any of that.
 macro_rules! int_row_kernel {
     ($($feature:tt)*) => {
         use crate::int::{IntPortion, IntRowInput};
         use crate::prefetch::prefetch;
         use crate::int_row::{Ahead, NOTHING_AHEAD, RowLines, SHARED, row_tail};
+        use std::ops::Range;
 
         $(#[target_feature(enable = $feature)])*
         fn int_row_loop<const D: u8, const P: usize, const R: usize, const N: usize>(
@@ -32,44 +33,40 @@ macro_rules! int_row_kernel {
             let full = ((w.stride - w.first) / LINE).min(lines);
             for first in (0..rows).step_by(R) {
                 let mut tails = [([[0; LINE]; 1], [[0; 8]; 1]); R];
-                if full < lines {
-                    for (r, tail) in tails.iter_mut().enumerate() {
-                        *tail = row_tail(w, (first + r).min(rows - 1), full);
+                let mut whole = [RowLines::default(); R];
+                for (r, (tail, whole)) in tails.iter_mut().zip(&mut whole).enumerate() {
+                    let row = (first + r).min(rows - 1);
+                    *whole = RowLines::of(w, row, 0..full);
+                    if full < lines {
+                        *tail = row_tail(w, row, full);
                     }
                 }
+                let ahead = Ahead::of(w, first..first + R, full, AHEAD);
                 for (group, from) in (0..lines).step_by(w.group_lines).enumerate() {
                     let to = lines.min(from + w.group_lines);
-                    let mut totals = [[0i64; N]; R];
+                    let mut totals = [[0i64; R]; N];
                     for block in (from..to).step_by(FLUSH) {
                         let mut sums = [[[int_zero(); P]; N]; R];
-                        let whole = block..to.min(block + FLUSH).min(full);
-                        if !whole.is_empty() {
-                            let mut rows_lines = [RowLines::default(); R];
-                            for (r, lines) in rows_lines.iter_mut().enumerate() {
-                                *lines = RowLines::of(w, (first + r).min(rows - 1), whole.clone());
-                            }
-                            let x = &x_lines[whole.start * vectors..];
-                            let ahead = Ahead::of(w, first..first + R, whole.start..full, AHEAD);
-                            int_lines::<D, P, R, N>(&image, &rows_lines, (x, vectors), ahead, &mut sums);
-                        }
-                        if to.min(block + FLUSH) > full {
+                        let end = to.min(block + FLUSH);
+                        let x = (x_lines, vectors);
+                        int_lines::<D, P, R, N>(&image, &whole, x, block..end.min(full), ahead, &mut sums);
+                        if end > full {
                             let mut rows_lines = [RowLines::default(); R];
                             for (lines, (codes, signs)) in rows_lines.iter_mut().zip(&tails) {
                                 *lines = RowLines { codes, signs: w.signs.map_or(&[], |_| signs) };
                             }
-                            let x = &x_lines[full * vectors..];
+                            let x = (&x_lines[full * vectors..], vectors);
                             int_lines::<D, P, R, N>(
-                                &image, &rows_lines, (x, vectors), NOTHING_AHEAD, &mut sums,
+                                &image, &rows_lines, x, 0..1, NOTHING_AHEAD, &mut sums,
                             );
                         }
-                        for (totals, sums) in totals.iter_mut().zip(&sums) {
-                            int_add_sums(totals, sums, weights);
-                        }
+                        int_add_sums(&mut totals, &sums, weights);
                     }
-                    for t in 0..N / weights.len() {
+                    for (t, totals) in totals.iter().enumerate().take(N / weights.len()) {
                         let out = &mut out[(group * x.tokens + token + t) * stride + first..];
-                        for (r, out) in out.iter_mut().enumerate().take(R.min(rows - first)) {
-                            *out = totals[r][t];
+                        match out.first_chunk_mut::<R>() {
+                            Some(out) if rows - first >= R => *out = *totals,
+                            _ => out[..rows - first].copy_from_slice(&totals[..rows - first]),
                         }
                     }
                 }
@@ -87,14 +84,15 @@ macro_rules! int_row_kernel {
             image: &IntRegs,
             rows: &[RowLines<'_>; R],
             (x, vectors): (&[[Limb; LINE]], usize),
+            lines: Range<usize>,
             ahead: Ahead<'_>,
             to: &mut [[[I; P]; N]; R],
         ) {
             let mut sums = *to;
-            let lines = rows[0].codes.len();
             let signed = !rows[0].signs.is_empty();
-            for (line, x) in x.chunks(vectors).enumerate().take(lines) {
-                let Some(x) = x.first_chunk::<N>() else { break };
+            for line in lines {
+                let x = x.get(line * vectors..).and_then(|x| x.first_chunk::<N>());
+                let Some(x) = x else { break };
                 if signed {
                     prefetch(ahead.signs, ahead.next_signs + line * LINE);
                 }
@@ -128,27 +126,43 @@ macro_rules! int_row_kernel {
             *to = sums;
         }
 
-        /// Adds the lanes of a row's sums to the totals of its tokens.
+/// Adds the lanes of sums to the totals of rows, by tokens. Rows are side by side: four of their sums
+        /// make one vector of lanes.
+        ///
+        /// The parts of a product, limb by limb and plane by plane, have magnitudes that add up to no more
+        /// than the largest X times the largest L: so i64 holds totals on the way, in any order, wherever it
+        /// holds k of those (`Mode::max_k`).
         $(#[target_feature(enable = $feature)])*
         #[inline]
-        fn int_add_sums<const P: usize, const N: usize>(
-            totals: &mut [i64; N],
-            sums: &[[I; P]; N],
+        fn int_add_sums<const P: usize, const R: usize, const N: usize>(
+            totals: &mut [[i64; R]; N],
+            sums: &[[[I; P]; N]; R],
             weights: &[i64],
         ) {
-            let mut lanes = [[0; P]; N];
-            let (fours, rest) = lanes.as_flattened_mut().as_chunks_mut::<4>();
-            let (four_sums, rest_sums) = sums.as_flattened().as_chunks::<4>();
+            let mut vectors = [[[int_zero(); R]; P]; N];
+            for (r, sums) in sums.iter().enumerate() {
+                for (vectors, sums) in vectors.iter_mut().zip(sums) {
+                    for (vectors, sum) in vectors.iter_mut().zip(sums) {
+                        vectors[r] = *sum;
+                    }
+                }
+            }
+            let mut lanes = [[[0; R]; P]; N];
+            let (fours, rest) = lanes.as_flattened_mut().as_flattened_mut().as_chunks_mut::<4>();
+            let (four_sums, rest_sums) = vectors.as_flattened().as_flattened().as_chunks::<4>();
             for (lanes, sums) in fours.iter_mut().zip(four_sums) {
                 *lanes = int_sum4(*sums);
             }
             for (lanes, sums) in rest.iter_mut().zip(rest_sums) {
                 *lanes = int_sum(*sums);
             }
-            for (total, vectors) in totals.iter_mut().zip(lanes.chunks(weights.len())) {
-                for (planes, weight) in vectors.iter().zip(weights) {
-                    for (p, sum) in planes.iter().enumerate() {
-                        *total += sum * (weight << (8 * p));
+            for (totals, limbs) in totals.iter_mut().zip(lanes.chunks(weights.len())) {
+                for (planes, weight) in limbs.iter().zip(weights) {
+                    for (p, sums) in planes.iter().enumerate() {
+                        let weight = weight << (8 * p);
+                        for (total, sum) in totals.iter_mut().zip(sums) {
+                            *total += sum * weight;
+                        }
                     }
                 }
             }
@@ -163,7 +177,12 @@ macro_rules! int_row_kernel {
         ) {
             // Four vectors of x at a time: 24 KiB of them stay in L1 where k is 3,072. Tables of two bytes
             // are decoded for eight.
-            let most = if P == 2 && !WORDS { 8 } else { 4 };
+            // Tables of three as words: two, or sums would not fit the registers.
+            let most = match P {
+                2 if !WORDS => 8,
+                3 if WORDS => 2,
+                _ => 4,
+            };
             let limbs = x.limbs.weights.len();
             let mut tokens = x.tokens;
             while tokens * limbs > most && tokens > 1 {
@@ -173,11 +192,14 @@ macro_rules! int_row_kernel {
                 // Products of a line and one vector; not more than 16 of all rows and vectors, or the
                 // compiler leaves a loop over sums in memory.
                 match (const { P * if WORDS { 2 } else { 1 } }, tokens * limbs) {
+                    (6, 1) => int_row_loop::<D, P, 2, 1>(w, x, token, out, stride),
+                    (6, 2) => int_row_loop::<D, P, 1, 2>(w, x, token, out, stride),
                     (_, 1) => int_row_loop::<D, P, 4, 1>(w, x, token, out, stride),
                     (1 | 2, 2) => int_row_loop::<D, P, 4, 2>(w, x, token, out, stride),
                     (_, 2) => int_row_loop::<D, P, 2, 2>(w, x, token, out, stride),
                     (1, 3) => int_row_loop::<D, P, 4, 3>(w, x, token, out, stride),
                     (2, 3) => int_row_loop::<D, P, 2, 3>(w, x, token, out, stride),
+                    (3, 3) => int_row_loop::<D, P, 1, 3>(w, x, token, out, stride),
                     (1, 4) => int_row_loop::<D, P, 4, 4>(w, x, token, out, stride),
                     (2, 4) => int_row_loop::<D, P, 2, 4>(w, x, token, out, stride),
                     (_, 4) => int_row_loop::<D, P, 1, 4>(w, x, token, out, stride),
@@ -250,26 +272,19 @@ pub(crate) struct Ahead<'a> {
 }
 
 impl<'a> Ahead<'a> {
-    /// Of some rows and lines, `distance` lines ahead: within the row, and when it has ended in the next
-    /// group of rows.
+    /// Of some rows of that many lines, `distance` lines ahead: within the row, and when it has ended in
+    /// the next group of rows.
     #[inline(always)]
-    pub fn of(
-        w: &IntPortion<'a>,
-        rows: Range<usize>,
-        lines: Range<usize>,
-        distance: usize,
-    ) -> Self {
-        let distance = distance.min(lines.end);
+    pub fn of(w: &IntPortion<'a>, rows: Range<usize>, lines: usize, distance: usize) -> Self {
+        let distance = distance.min(lines);
         let at = |row: usize, line: usize| row * w.stride + w.first + line * LINE;
-        let ahead = lines.start + distance;
-        let next_signs = rows.end * w.stride.div_ceil(8) + lines.start * LINE;
         Self {
             signs: w.row_signs(0),
-            next_signs,
+            next_signs: rows.end * w.stride.div_ceil(8),
             codes: w.codes,
-            before: at(rows.start, ahead),
-            after: at(rows.end, ahead).wrapping_sub(lines.end * LINE),
-            turn: lines.end.saturating_sub(ahead),
+            before: at(rows.start, distance),
+            after: at(rows.end, distance).wrapping_sub(lines * LINE),
+            turn: lines - distance,
             stride: w.stride,
         }
     }

@@ -93,6 +93,10 @@ pub(crate) use stamp;
 
 /// Stamps the integer kernels of an ISA, and their entry; see [`stamp!`]. Features have no names, since there
 /// is no token: pulp has none for some of them, and all that is asked of one is whether there are all.
+///
+/// - `decoders { NAME x planes, … }`: ways to decode images, for each number of planes that they are for.
+/// - `tiles { vectors: loop [rows, …], … }`: the micro-kernels of each loop of the panel shape, for images of
+///   one, two and three planes (short groups: of one and two). Rows divide `PANEL_ROWS`.
 macro_rules! int_stamp {
     (
         features { $($feature:tt),* $(,)? }
@@ -100,9 +104,9 @@ macro_rules! int_stamp {
         tiles {
             $(
                 $width:literal:
-                whole [$one:literal, $two:literal],
+                whole [$one:literal, $two:literal, $three:literal],
                 groups [$g_one:literal, $g_two:literal]
-                $(, multiplied [$m_one:literal, $m_two:literal])?;
+                $(, multiplied [$m_one:literal, $m_two:literal, $m_three:literal])?;
             )*
         }
     ) => {
@@ -129,6 +133,8 @@ macro_rules! int_stamp {
         fn int_tile(panel: &IntPanel<'_>, planes: usize, x: &IntTileInput<'_>, to: &mut IntTileSums<'_>) {
             let shape = match () {
                 () if x.limbs.form == Form::Multiplied => MULTIPLIED_TILE,
+                // Three planes cannot be joined in i32, nor summed in one f64.
+                () if planes > 2 => WHOLE_TILE,
                 () if panel.group_steps <= SHORT_GROUP && to.ends && !to.resume => GROUPS_TILE,
                 () => WHOLE_TILE,
             };
@@ -136,6 +142,7 @@ macro_rules! int_stamp {
                 $(
                     ($width, 1, WHOLE_TILE) => int_tile_loop::<$width, $one, 1, false>(panel, x, to),
                     ($width, 2, WHOLE_TILE) => int_tile_loop::<$width, $two, 2, false>(panel, x, to),
+                    ($width, 3, WHOLE_TILE) => int_tile_loop::<$width, $three, 3, false>(panel, x, to),
                     ($width, 1, GROUPS_TILE) => int_groups_loop::<$width, $g_one, 1>(panel, x, to),
                     ($width, 2, GROUPS_TILE) => int_groups_loop::<$width, $g_two, 2>(panel, x, to),
                     $(
@@ -144,6 +151,9 @@ macro_rules! int_stamp {
                         }
                         ($width, 2, MULTIPLIED_TILE) => {
                             int_tile_loop::<$width, $m_two, 2, true>(panel, x, to)
+                        }
+                        ($width, 3, MULTIPLIED_TILE) => {
+                            int_tile_loop::<$width, $m_three, 3, true>(panel, x, to)
                         }
                     )?
                 )*

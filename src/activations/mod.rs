@@ -87,6 +87,14 @@ impl Layout {
         Self { m, k: w.k(), kernel, shape, order, mode, limbs, group }
     }
 
+    /// The same, if the mode takes the weights.
+    pub fn checked(w: &Weights<'_>, m: usize, options: &Options) -> Result<Self> {
+        if options.mode.is_integer() {
+            integer::check(w, options.mode)?;
+        }
+        Ok(Self::new(w, m, options))
+    }
+
     /// Columns with their padding.
     fn columns(&self) -> usize {
         self.k.div_ceil(LINE) * LINE
@@ -107,11 +115,8 @@ impl Layout {
     /// Floats of the packed activations.
     ///
     /// # Errors
-    /// What the mode does not take, and a size that overflows.
+    /// A size that overflows.
     pub fn packed_len(&self) -> Result<usize> {
-        if self.mode.is_integer() {
-            integer::check(self)?;
-        }
         if self.m == 0 || self.k == 0 {
             return Ok(0);
         }
@@ -153,7 +158,7 @@ impl Activations {
             return Err(Error::Shape { what: "x", expected: (m, k), got: (m, x.cols()) });
         }
         self.layout = None;
-        let layout = Layout::new(w, m, options);
+        let layout = Layout::checked(w, m, options)?;
         let packed = self.packed.take(layout.packed_len()?);
         self.tokens.clear();
         if !packed.is_empty() {
@@ -198,6 +203,10 @@ impl Activations {
         let packed = self.layout;
         let asked = Layout::new(w, self.m(), options);
         if packed == Some(asked) {
+            // What fits these weights' layout may have been packed for an image of fewer bytes.
+            if asked.mode.is_integer() {
+                integer::check(w, asked.mode)?;
+            }
             return Ok(asked);
         }
         let packed = packed.map_or("nothing yet".into(), |layout| layout.describe());

@@ -26,6 +26,7 @@ impl Job<'_> {
         let layout = RowLayout::new(&self.layout);
         let groups = layout.groups();
         let step = layout.groups_at_once();
+        let largest = self.layout.mode.largest_sum(self.w.lut().image().count, self.w.group());
         let (sums, totals) = sizes(&layout);
         let (all_sums, totals) = scratch.int_buffers(sums, totals);
         for first in rows.clone().step_by(CHUNK) {
@@ -42,10 +43,11 @@ impl Job<'_> {
                     for (group, sums) in call.zip(sums.chunks_exact(CHUNK * tokens)) {
                         let mut scales = [0.0; CHUNK];
                         let scales = &mut scales[..chunk.len()];
-                        self.scales(chunk.clone(), group, scales);
+                        self.w.scales().column(chunk.start, group, scales);
                         let pairs = sums.chunks_exact(CHUNK).zip(totals.chunks_exact_mut(CHUNK));
                         for ((sums, totals), token) in pairs.zip(&self.tokens[token..]) {
-                            scale::rows(sums, token.step, scales, totals, group > 0);
+                            let steps = (token.step, self.w.lut().image().step);
+                            scale::rows((sums, largest), steps, scales, totals, group > 0);
                         }
                     }
                 }
@@ -56,13 +58,6 @@ impl Job<'_> {
                     self.epilogue.store_exact(totals, chunk.clone(), y, token, first - rows.start);
                 }
             }
-        }
-    }
-
-    /// `sl · f64(scale)` of some rows and a group of columns.
-    fn scales(&self, rows: Range<usize>, group: usize, to: &mut [f64]) {
-        for (row, to) in rows.zip(to) {
-            *to = self.step_of(row, group);
         }
     }
 

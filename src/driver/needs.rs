@@ -25,7 +25,7 @@ impl Needs {
     /// # Errors
     /// Weights that the mode does not take, and sizes beyond the address space.
     pub fn of(w: &Weights<'_>, m: usize, options: &Options) -> Result<Self> {
-        let layout = Layout::new(w, m, options);
+        let layout = Layout::checked(w, m, options)?;
         let integer = layout.mode.is_integer();
         let packed = layout.packed_len()?;
         if packed == 0 {

@@ -13,8 +13,8 @@ use crate::options::Threads;
 const INT_ROW: usize = PANEL_STEPS + 16;
 
 /// What one thread needs: up to 200 KiB in the panel shape (a decoded panel of 48 × 512 weights, and
-/// the sums of 48 rows × 512 tokens), 2 KiB in the row shape. In integer modes up to 950 KiB, and
-/// 4 KiB for each group of columns. Allocated by the first product.
+/// the sums of 48 rows × 512 tokens), 2 KiB in the row shape. In integer modes up to 950 KiB
+/// (1.3 MiB with images of three bytes), and 4 KiB for each group of columns. Allocated by the first product.
 #[derive(Debug, Default)]
 pub struct Scratch(Aligned);
 
@@ -78,20 +78,25 @@ impl Scratch {
     /// Floats of [`Scratch::int_panel_buffers`].
     pub(super) fn int_panel_len(sums: usize, planes: usize) -> usize {
         let rows = PANEL_ROWS * IntPanel::pitch(planes, false);
-        2 * (2 * sums + GROUPS) + rows * INT_ROW + planes * GROUPS
+        2 * (plane_sums(sums, planes) + sums + GROUPS) + rows * INT_ROW + planes * GROUPS
     }
 
     /// Room for the sums of a panel, and for one of an image with that many planes.
     pub(super) fn int_panel_buffers(&mut self, sums: usize, planes: usize) -> IntPanelBuffers<'_> {
         let rows = PANEL_ROWS * IntPanel::pitch(planes, false);
         let all = self.0.take(Self::int_panel_len(sums, planes));
-        let (wide, panel) = all.split_at_mut(2 * (2 * sums + GROUPS));
-        let (sums, rest) = bytemuck::cast_slice_mut(wide).split_at_mut(sums);
-        let (totals, scales) = rest.split_at_mut(sums.len());
+        let (wide, panel) = all.split_at_mut(2 * (plane_sums(sums, planes) + sums + GROUPS));
+        let (totals, rest) = bytemuck::cast_slice_mut(wide).split_at_mut(sums);
+        let (sums, scales) = rest.split_at_mut(plane_sums(sums, planes));
         let (panel, starts) = bytemuck::cast_slice_mut(panel).split_at_mut(rows * INT_ROW);
         let panel = panel.as_chunks_mut::<INT_ROW>().0;
         IntPanelBuffers { sums, totals, scales, panel, starts: bytemuck::cast_slice_mut(starts) }
     }
+}
+
+/// Sums of a panel's planes: those of a third one are apart.
+fn plane_sums(sums: usize, planes: usize) -> usize {
+    if planes > 2 { 2 * sums } else { sums }
 }
 
 /// What the panel shape of integer modes needs.

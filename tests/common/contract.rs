@@ -59,15 +59,16 @@ fn image(lut: &Lut) -> ([i64; 256], f64) {
     let with = |step: f64| values.map(|v| (v / step).round_ties_even());
     let power = |e: i32| 2f64.powi(e);
     let divides = |e: &i32| values.iter().all(|v| (v / power(*e)).fract() == 0.0);
+    let limit = if lut.has_wide_image() { 16_777_215.0 } else { 65_535.0 };
     let unit = power((-149..128).rev().find(divides).expect("an f32 is a multiple of 2⁻¹⁴⁹"));
-    let step = if max / unit <= 65535.0 {
+    let step = if max / unit <= limit {
         unit
     } else {
-        let above = (-200..200).map(power).find(|p| *p >= max / 65535.0).expect("a power");
+        let above = (-200..200).map(power).find(|p| *p >= max / limit).expect("a power");
         let error = |step: f64| -> f64 {
             values.iter().zip(with(step)).map(|(v, l)| (v.abs() - l.abs() * step).powi(2)).sum()
         };
-        if error(max / 65535.0) < error(above) { max / 65535.0 } else { above }
+        if error(max / limit) < error(above) { max / limit } else { above }
     };
     (with(step).map(|l| l as i64), step)
 }

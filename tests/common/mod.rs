@@ -56,6 +56,21 @@ pub fn tables() -> Vec<(&'static str, Lut, bool)> {
     ]
 }
 
+/// The same and, for integer modes, some of them with images of three bytes.
+pub fn all_tables() -> Vec<(&'static str, Lut, bool)> {
+    let mut all = tables();
+    for (name, wide) in [
+        ("values", "values, wide"),
+        ("magnitudes", "magnitudes, wide"),
+        ("e4m3", "e4m3, wide"),
+        ("e4m3 and signs", "e4m3 and signs, wide"),
+    ] {
+        let (_, lut, signed) = all.iter().find(|table| table.0 == name).expect("a table").clone();
+        all.push((wide, lut.with_wide_image(), signed));
+    }
+    all
+}
+
 /// Random weights over a table, avoiding codes that are not finite.
 pub fn weights(
     rng: &mut StdRng,

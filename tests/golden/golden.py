@@ -27,6 +27,7 @@ HEADER = """\
 #   values          256 f32
 #   step            f64: what a magnitude of 1 stands for (sl)
 #   magnitudes      256 u16: the image (L)
+#                   256 u24 of a table whose image may have three bytes
 #   negative        256 bits, least significant of each byte first: entries below zero whose L is not zero
 # case TABLE GRANULARITY M N K      begins a product, y[m,n] = x[m,k] . W[n,k]^T + bias
 #   codes           N lines, the rows of W
@@ -85,26 +86,26 @@ def quantise(x, mode):
 class Image:
     """The fixed-point image of a table: magnitudes L, what they stand for, and the entries' signs."""
 
-    def __init__(self, table):
+    def __init__(self, table, limit=65535):
         values = [v if math.isfinite(v) else 0.0 for v in table]
-        self.step = self.choose_step([abs(v) for v in values])
+        self.step = self.choose_step([abs(v) for v in values], limit)
         self.magnitudes = [round(abs(v) / self.step) if self.step else 0 for v in values]
         self.negative = [v < 0.0 and l != 0 for v, l in zip(values, self.magnitudes)]
         self.signed = [-l if s else l for l, s in zip(self.magnitudes, self.negative)]
-        assert max(self.magnitudes) <= 65535
+        assert max(self.magnitudes) <= limit
 
     @staticmethod
-    def choose_step(magnitudes):
+    def choose_step(magnitudes, limit):
         largest = max(magnitudes)
         if largest == 0.0:
             return 0.0
-        # Exact, in one byte or two: multiples of a power of two. The largest that divides all entries will
+        # Exact, in so many bytes: multiples of a power of two. The largest that divides all entries will
         # do if any does. (That of v = n/d in lowest terms, d a power of two: n's lowest bit, over d.)
         ratios = [v.as_integer_ratio() for v in magnitudes if v]
         unit = min(Fraction(n & -n, d) for n, d in ratios)
-        if Fraction(largest) / unit <= 65535:
+        if Fraction(largest) / unit <= limit:
             return float(unit)
-        full = largest / 65535.0
+        full = largest / float(limit)
         power = 2.0 ** (math.frexp(full)[1] - 1)
         if power < full:
             power *= 2.0
@@ -206,11 +207,11 @@ class Rng:
 
 
 class Table:
-    def __init__(self, name, bits):
+    def __init__(self, name, bits, image_bytes=2):
         assert len(bits) == 256
-        self.name, self.bits = name, bits
+        self.name, self.bits, self.image_bytes = name, bits, image_bytes
         values = [f32(b) for b in bits]
-        self.image = Image(values)
+        self.image = Image(values, 256**image_bytes - 1)
         self.finite = [c for c in range(256) if math.isfinite(values[c])]
 
 
@@ -297,14 +298,37 @@ def make_tables(rng):
     ]
 
 
+def make_wide_tables(rng, tables):
+    """Tables whose images may have three bytes."""
+
+    def of(name, entry):
+        return Table(name, [entry(c) for c in range(256)], 3)
+
+    bits = {table.name: table.bits for table in tables}
+    most = (1 << 24) - 1
+    again = "qins-linear int8 qins-log qins-inverse kmeans kmeans-magnitudes mixed e4m3 e5m2 zeros words fractions odd"
+    return [Table(name + "-wide", bits[name], 3) for name in again.split()] + [
+        # Three bytes, up to a power of two.
+        of("triples-wide", lambda c: f32_bits((most if c == 9 else rng.below(most + 1)) * 2.0**-30)),
+        of("signed-triples-wide", lambda c: f32_bits((rng.below(2 * most + 1) - most) * 2.0**7)),
+        # E4M3 times something, so many times that the power of two no longer is exact.
+        of("e4m3-scaled-wide", lambda c: f32_bits(f32(e4m3(c & 0xFE)) * (1.0 + 2.0**-23))),
+    ]
+
+
 # Tables that are used with a sign plane, and those that are used without.
 SIGNED = """qins-linear qins-log qins-inverse kmeans-magnitudes mixed e4m3 zeros bytes signed-bytes words
     signed-words""".split()
 UNSIGNED = """kmeans mixed e4m3 e5m2 int8 int8-biased int8-zero-point-3 zeros bytes signed-bytes words
     signed-words fractions e4m3-scaled odd""".split()
 
+WIDE_SIGNED = "qins-log-wide qins-inverse-wide kmeans-magnitudes-wide mixed-wide e4m3-wide triples-wide".split()
+WIDE_UNSIGNED = """kmeans-wide mixed-wide e4m3-wide e5m2-wide fractions-wide odd-wide triples-wide
+    signed-triples-wide e4m3-scaled-wide""".split()
+
 GRANULARITIES = ("tensor", "row", "group:32", "group:64", "group:96", "block:2x64")
 KS = (1, 31, 32, 33, 63, 64, 65, 96, 127, 130, 200)
+WIDE_KS = (1, 33, 64, 130, 200)
 
 
 def ties(rng, k, mode):
@@ -425,15 +449,15 @@ def make_case(rng, table, granularity, n, codes, signs, x, scales, bias):
     return case
 
 
-def small_cases(rng, tables):
+def small_cases(rng, tables, signed=tuple(SIGNED), unsigned=tuple(UNSIGNED), ks=KS):
     """Every table with every k; granularities, tokens, scales and bias in turn."""
     finite, all_kinds = list(FINITE), list(FINITE) + list(SPECIAL)
     biases = [None, "a24", "a16", "plain", "a8", "a8t"]
     made = {**FINITE, **SPECIAL}
-    pairs = [(t, True) for t in SIGNED] + [(t, False) for t in UNSIGNED]
+    pairs = [(t, True) for t in signed] + [(t, False) for t in unsigned]
     index, tokens = 0, 0
     for t, (name, signed) in enumerate(pairs):
-        for j, k in enumerate(KS):
+        for j, k in enumerate(ks):
             m, n = 1 + rng.below(5), 1 + rng.below(5)
             if k > 100:
                 m = min(m, 3)
@@ -494,6 +518,45 @@ def worst_cases(rng, tables):
         yield make_case(rng, table, "row", 5, codes, signs, x, "plain", "a24")
 
 
+def wide_small_cases(rng, tables):
+    """The same with three bytes. The tables whose images are no other ones than with two get one k."""
+    for signed, unsigned, ks in [
+        (("qins-linear-wide", "zeros-wide", "words-wide"), ("int8-wide",), (65,)),
+        (WIDE_SIGNED, WIDE_UNSIGNED, WIDE_KS),
+    ]:
+        yield from small_cases(rng, tables, signed, unsigned, ks)
+
+
+def wide_worst_cases(rng, tables):
+    """The largest sums of three bytes: in short groups, whose planes are joined in i32 where there is room;
+    at 2^53, where a double no longer holds them; at 65,536 columns, where an i64 nearly no longer does."""
+    index = 0
+    table = tables["triples-wide"]
+    for granularity, k in [
+        ("group:32", 200),
+        ("group:64", 200),
+        ("group:128", 300),
+        ("group:256", 600),
+        ("group:96", 200),
+        ("row", 64),
+        ("row", 65),
+        ("row", 3073),
+        ("row", 16512),
+        ("row", 16513),
+        ("row", 65536),
+    ]:
+        alternate = [9 if i % 2 == 0 else rng.below(256) for i in range(k)]
+        codes = [[9] * k, [9] * k] + [alternate] * (k < 4000)
+        signs = [[b] * -(-k // 8) for b in (0x00, 0xFF, 0x55)[: len(codes)]]
+        one, minus = 0x3F800000, 0xBF800000
+        x = [[one] * k, [one if i % 2 == 0 else minus for i in range(k)]]
+        if k < 4000:
+            x.append([rng.float(126, 126) for _ in range(k)])
+        bias = (None, *MODES)[index % 5]
+        yield make_case(rng, table, granularity, len(codes), codes, signs, x, "plain", bias)
+        index += 1
+
+
 # ---------------------------------------------------------------------------- the file
 
 
@@ -510,34 +573,50 @@ def words(items, digits):
     return "".join(text)
 
 
-def write(out):
-    rng = Rng(1)
-    tables = make_tables(rng)
-    out(HEADER)
+def write_tables(out, tables):
     for table in tables:
         bits = table.image.negative
         negative = [sum(bits[c + i] << i for i in range(8)) for c in range(0, 256, 8)]
         out("\ntable %s\n" % table.name)
         out("values %s\n" % words(table.bits, 8))
         out("step %016x\n" % f64_bits(table.image.step))
-        out("magnitudes %s\n" % words(table.image.magnitudes, 4))
+        out("magnitudes %s\n" % words(table.image.magnitudes, 2 * table.image_bytes))
         out("negative %s\n" % words(negative, 2))
-    tables = {table.name: table for table in tables}
+
+
+def write_case(out, case):
+    m = len(case.x)
+    out("\ncase %s %s %d %d %d\n" % (case.table.name, case.granularity, m, case.n, case.k))
+    for row in case.codes:
+        out("codes %s\n" % words(row, 2))
+    for row in case.signs or []:
+        out("signs %s\n" % words(row, 2))
+    out("scales %s\n" % words(case.scales, 8))
+    if case.bias is not None:
+        out("bias %s\n" % words(case.bias, 8))
+    for token in case.x:
+        out("x %s\n" % words(token, 8))
+    for mode in MODES:
+        out("%s %s\n" % (mode, words(outputs(case, mode), 8)))
+
+
+def write(out):
+    out(HEADER)
+    rng = Rng(1)
+    tables = make_tables(rng)
+    write_tables(out, tables)
+    by_name = {table.name: table for table in tables}
     for make in (small_cases, empty_cases, worst_cases):
-        for case in make(rng, tables):
-            m = len(case.x)
-            out("\ncase %s %s %d %d %d\n" % (case.table.name, case.granularity, m, case.n, case.k))
-            for row in case.codes:
-                out("codes %s\n" % words(row, 2))
-            for row in case.signs or []:
-                out("signs %s\n" % words(row, 2))
-            out("scales %s\n" % words(case.scales, 8))
-            if case.bias is not None:
-                out("bias %s\n" % words(case.bias, 8))
-            for token in case.x:
-                out("x %s\n" % words(token, 8))
-            for mode in MODES:
-                out("%s %s\n" % (mode, words(outputs(case, mode), 8)))
+        for case in make(rng, by_name):
+            write_case(out, case)
+    # Three bytes came later, with numbers of their own: what stands before them is as it was.
+    rng = Rng(2)
+    tables = make_wide_tables(rng, tables)
+    write_tables(out, tables)
+    by_name = {table.name: table for table in tables}
+    for make in (wide_small_cases, wide_worst_cases):
+        for case in make(rng, by_name):
+            write_case(out, case)
 
 
 if __name__ == "__main__":

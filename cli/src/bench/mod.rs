@@ -38,6 +38,10 @@ pub struct Args {
     /// Compute modes [default: f32]
     #[arg(long, value_delimiter = ',')]
     mode: Vec<Mode>,
+    /// The most bytes of a table's fixed-point image, in integer modes: 2, or 3 for those that two don't
+    /// hold exactly [default: 2]
+    #[arg(long, value_name = "BYTES", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(2..=3))]
+    image: Vec<u8>,
     /// Kernels by name (see `lutmul kernels`); best: the one products would take; all: those this CPU
     /// can run [default: best; with --all: all]
     #[arg(long, value_delimiter = ',')]
@@ -126,6 +130,7 @@ impl Plan {
             formats,
             scales: or(args.scales, || vec![Granularity::Row]),
             modes: or(args.mode, || vec![Mode::F32]),
+            images: or(args.image, || vec![2]),
             kernels: plan::kernels(&or(args.kernel, || vec![kernel.into()]))?,
             threads,
             pages: or(args.pages, || vec![Pages::best()]),

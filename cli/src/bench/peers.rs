@@ -84,6 +84,7 @@ impl Weights {
             kernel: about.kernel,
             shape: None,
             pages: "heap",
+            image_bytes: None,
             weight_bytes: copies[0].bytes(),
         };
         let errors = Errors { arithmetic, image: None };

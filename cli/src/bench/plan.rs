@@ -15,6 +15,8 @@ pub struct Plan {
     pub formats: Vec<Format>,
     pub scales: Vec<Granularity>,
     pub modes: Vec<Mode>,
+    /// The most bytes of images.
+    pub images: Vec<u8>,
     pub kernels: Vec<Kernel>,
     pub threads: Vec<usize>,
     pub pages: Vec<Pages>,

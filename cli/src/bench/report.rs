@@ -21,6 +21,8 @@ pub struct Label {
     /// Lutmul's loop shape.
     pub shape: Option<String>,
     pub pages: &'static str,
+    /// Of the table's fixed-point image, in integer modes.
+    pub image_bytes: Option<usize>,
     /// Bytes of weights that a product reads.
     pub weight_bytes: usize,
 }
@@ -130,7 +132,7 @@ impl Row {
         let some = |value: Option<f64>, digits: usize| {
             value.map_or("-".into(), |value| format!("{value:.digits$}"))
         };
-        let Label { peer, format, scales, mode, kernel, pages, .. } = &self.label;
+        let Label { peer, format, scales, mode, kernel, pages, image_bytes, .. } = &self.label;
         let kernel = match (peer, kernel) {
             (None, kernel) => kernel.clone().unwrap_or_default(),
             (Some(peer), None) => (*peer).into(),
@@ -157,7 +159,9 @@ impl Row {
         }
         let error = |error: f64| if error == 0.0 { "0".into() } else { format!("{error:.1e}") };
         cells.push(cell("error", error(self.errors.arithmetic)));
-        cells.push(cell("image", self.errors.image.map_or("-".into(), error)));
+        let image = image_bytes.zip(self.errors.image);
+        let image = image.map(|(bytes, of_image)| format!("{bytes} B {}", error(of_image)));
+        cells.push(cell("image", image.unwrap_or("-".into())));
         cells
     }
 }
@@ -208,7 +212,7 @@ pub fn table(rows: &[Row], out: &mut dyn Write) -> Result<()> {
          read: as a share of\nthe rate at which memory was read. vs: times as fast as that; gemm-f32 is \
          the f32 GEMM of the crate gemm{peers}.\nerror: relative root mean square, against f64 with the \
          same weights; in integer modes the table's fixed-point image\ncounts as the weights, and \
-         image is the error that it adds.",
+         image is its bytes and the error that it adds.",
     )?;
     Ok(())
 }

@@ -190,7 +190,11 @@ impl Bench<'_> {
                             None => copies(&w, 1, *pages)?,
                         };
                     }
-                    materials.push(Material { pages: *pages, format: format.name(), row, panel });
+                    for image in &plan.images {
+                        let [row, panel] = [&row, &panel].map(|copies| with_image(copies, *image));
+                        let (pages, format) = (*pages, format.name());
+                        materials.push(Material { pages, format, row, panel });
+                    }
                 }
             }
         }
@@ -243,6 +247,7 @@ impl Bench<'_> {
                             kernel: Some(kernel.name().into()),
                             shape: Some(shape.to_string()),
                             pages: material.pages.name(),
+                            image_bytes: mode.is_integer().then(|| w.lut().image().count),
                             weight_bytes: w.bytes(),
                         };
                         entries.push(Entry { label, quick, pages, case, errors });
@@ -252,6 +257,12 @@ impl Bench<'_> {
         }
         Ok(())
     }
+}
+
+/// Weights on the same memory, with an image of up to so many bytes.
+fn with_image(copies: &[Weights<'static>], bytes: u8) -> Vec<Weights<'static>> {
+    let copies = copies.iter().cloned();
+    if bytes > 2 { copies.map(Weights::with_wide_image).collect() } else { copies.collect() }
 }
 
 impl Expected {

@@ -217,14 +217,14 @@ macro_rules! kernel {
         crate::stamp::int_stamp! {
             features { $($feature),* }
             decoders {
-                BELOW_ONE x 1, SIGNED x 1, SEVEN_BITS x 1, SEVEN_BITS x 2, EIGHT_BITS x 1,
-                EIGHT_BITS x 2,
+                BELOW_ONE x 1, SIGNED x 1, SEVEN_BITS x 1, SEVEN_BITS x 2, SEVEN_BITS x 3,
+                EIGHT_BITS x 1, EIGHT_BITS x 2, EIGHT_BITS x 3,
             }
             tiles {
-                1: whole [8, 6], groups [6, 4], multiplied [6, 3];
-                2: whole [12, 6], groups [4, 2], multiplied [6, 3];
-                3: whole [8, 4], groups [2, 1], multiplied [4, 2];
-                4: whole [6, 3], groups [2, 1], multiplied [3, 1];
+                1: whole [8, 6, 6], groups [6, 4], multiplied [6, 3, 3];
+                2: whole [12, 6, 4], groups [4, 2], multiplied [6, 3, 2];
+                3: whole [8, 4, 2], groups [2, 1], multiplied [4, 2, 1];
+                4: whole [6, 3, 1], groups [2, 1], multiplied [3, 1, 1];
             }
         }
     };

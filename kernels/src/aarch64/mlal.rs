@@ -116,11 +116,11 @@ fn mac<const P: usize>(sums: &mut [I; P], weights: &[I; P], _sign: I, x: I) {
 
 crate::stamp::int_stamp! {
     features { "neon" }
-    decoders { BELOW_ONE x 1, SIGNED x 1, LOOKUP x 1, LOOKUP x 2 }
+    decoders { BELOW_ONE x 1, SIGNED x 1, LOOKUP x 1, LOOKUP x 2, LOOKUP x 3 }
     tiles {
-        1: whole [12, 12], groups [6, 4];
-        2: whole [12, 6], groups [4, 2];
-        3: whole [8, 4], groups [2, 1];
-        4: whole [6, 3], groups [2, 1];
+        1: whole [12, 12, 6], groups [6, 4];
+        2: whole [12, 6, 4], groups [4, 2];
+        3: whole [8, 4, 2], groups [2, 1];
+        4: whole [6, 3, 1], groups [2, 1];
     }
 }

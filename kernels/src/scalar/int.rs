@@ -128,6 +128,6 @@ fn transpose(rows: [[f32; INT_LANES]; INT_LANES]) -> [[f32; INT_LANES]; INT_LANE
 
 crate::stamp::int_stamp! {
     features {}
-    decoders { LOOKUP x 1, LOOKUP x 2 }
-    tiles { 1: whole [4, 4], groups [4, 4]; }
+    decoders { LOOKUP x 1, LOOKUP x 2, LOOKUP x 3 }
+    tiles { 1: whole [4, 4, 4], groups [4, 4]; }
 }

@@ -68,7 +68,10 @@ fn rows(plane: &[u8; 256]) -> Rows {
 #[inline]
 fn load_image<const D: u8, const P: usize>(image: &Image) -> IntRegs {
     IntRegs {
-        planes: [rows(&image.planes[0]), rows(&image.planes[1])],
+        // Rows take time to make.
+        planes: std::array::from_fn(
+            |p| if p < P { rows(&image.planes[p]) } else { Rows::default() },
+        ),
         negative: rows(&image.negative),
         sign: image.sign,
         flip: _mm256_set1_epi8(flip(image) as i8),
@@ -257,10 +260,13 @@ macro_rules! kernel {
 
         crate::stamp::int_stamp! {
             features { $($feature),* }
-            decoders { BELOW_ONE x 1, SIGNED x 1, SEVEN_BITS x 1, SEVEN_BITS x 2, EIGHT_BITS x 1, EIGHT_BITS x 2 }
+            decoders {
+                BELOW_ONE x 1, SIGNED x 1, SEVEN_BITS x 1, SEVEN_BITS x 2, SEVEN_BITS x 3,
+                EIGHT_BITS x 1, EIGHT_BITS x 2, EIGHT_BITS x 3,
+            }
             tiles {
-                1: whole [8, 4], groups [4, 2], multiplied [6, 3];
-                2: whole [4, 2], groups [2, 1], multiplied [3, 2];
+                1: whole [8, 4, 3], groups [4, 2], multiplied [6, 3, 2];
+                2: whole [4, 2, 1], groups [2, 1], multiplied [3, 2, 1];
             }
         }
     };

@@ -97,12 +97,6 @@ fn int_decode<const D: u8, const P: usize>(
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn int_sum4(v: [I; 4]) -> [i64; 4] {
-    [int_sum(v[0]), int_sum(v[1]), int_sum(v[2]), int_sum(v[3])]
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
 fn dot<const P: usize>(weights: &IntLine<P>, x: &[Limb; LINE], sums: &mut [I; P]) {
     let x: [__m256i; PARTS] = bytemuck::cast(*x);
     for p in 0..P {
@@ -131,10 +125,10 @@ fn mac<const P: usize>(sums: &mut [I; P], weights: &[I; P], _sign: I, x: I) {
 
 crate::stamp::int_stamp! {
     features { "avx2" }
-    decoders { BELOW_ONE x 1, SIGNED x 1, LOOKUP x 1, LOOKUP x 2 }
+    decoders { BELOW_ONE x 1, SIGNED x 1, LOOKUP x 1, LOOKUP x 2, LOOKUP x 3 }
     tiles {
-        1: whole [12, 6], groups [4, 2];
-        2: whole [6, 3], groups [2, 1];
-        3: whole [4, 2], groups [1, 1];
+        1: whole [12, 6, 4], groups [4, 2];
+        2: whole [6, 3, 2], groups [2, 1];
+        3: whole [4, 2, 1], groups [1, 1];
     }
 }

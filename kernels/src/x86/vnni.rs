@@ -193,12 +193,13 @@ crate::stamp::int_stamp! {
         "avx512f", "avx512bw", "avx512dq", "avx512vbmi", "avx512vnni",
     }
     decoders {
-        BELOW_ONE x 1, SIGNED x 1, SEVEN_BITS x 1, SEVEN_BITS x 2, EIGHT_BITS x 1, EIGHT_BITS x 2,
+        BELOW_ONE x 1, SIGNED x 1, SEVEN_BITS x 1, SEVEN_BITS x 2, SEVEN_BITS x 3,
+        EIGHT_BITS x 1, EIGHT_BITS x 2, EIGHT_BITS x 3,
     }
     tiles {
-        1: whole [12, 12], groups [6, 4], multiplied [12, 6];
-        2: whole [12, 6], groups [4, 2], multiplied [6, 3];
-        3: whole [8, 3], groups [2, 1], multiplied [4, 2];
-        4: whole [6, 2], groups [2, 1], multiplied [3, 1];
+        1: whole [12, 12, 8], groups [6, 4], multiplied [12, 6, 4];
+        2: whole [12, 6, 4], groups [4, 2], multiplied [6, 3, 2];
+        3: whole [8, 3, 2], groups [2, 1], multiplied [4, 2, 1];
+        4: whole [6, 2, 2], groups [2, 1], multiplied [3, 1, 1];
     }
 }

@@ -1,4 +1,5 @@
 //! What the tests of kernels share: tables, weights with their values in f64, and a report.
+#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 use std::fmt;

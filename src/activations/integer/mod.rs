@@ -26,29 +26,27 @@ const TOKENS: usize = 8;
 pub(super) fn shape(w: &Weights<'_>, m: usize, kernel: Kernel, mode: Mode) -> (Shape, Limbs) {
     let digits = Digits { count: mode.digits(), multiplied: mode == Mode::A8 };
     let planes = w.lut().image().count;
-    // The panel shape has its sums in f64. Beyond that the row shape, with its i64, does any number of
-    // tokens: 16,384 columns of A24 and a two-byte image are the first that need it.
-    let largest = mode.limit() as u128 * (1 << (8 * planes)) * w.group() as u128;
-    if m <= kernel.row_tokens(digits) || largest >= 1 << 53 {
+    // The panel shape has its sums in f64, those of a third plane apart. Beyond that the row shape, with its
+    // i64, does any number of tokens: 16,578 columns of A24 and two or three bytes are the first that need it.
+    let exact = mode.largest_sum(planes.min(2), w.group()) < 1 << 53;
+    if m <= kernel.row_tokens(digits) || !exact {
         (Shape::Row, kernel.row_limbs(digits, planes, m))
     } else {
         (Shape::Panel, kernel.panel_limbs(digits, planes))
     }
 }
 
-/// Refuses what integer sums do not take.
-pub(super) fn check(layout: &Layout) -> Result<()> {
-    let k = layout.k;
-    if layout.group < k && !layout.group.is_multiple_of(MULTIPLIED) {
-        let why = format!(
-            "groups of {} along k are no multiple of 32, as {} asks",
-            layout.group, layout.mode
-        );
+/// Refuses weights that the mode does not take.
+pub(super) fn check(w: &Weights<'_>, mode: Mode) -> Result<()> {
+    let (k, group, bytes) = (w.k(), w.group(), w.lut().image().count);
+    if group < k && !group.is_multiple_of(MULTIPLIED) {
+        let why = format!("groups of {group} along k are no multiple of 32, as {mode} asks");
         return Err(Error::invalid("scales", why));
     }
-    let limit = layout.mode.max_k();
+    let limit = mode.max_k(bytes);
     if k > limit {
-        let why = format!("{k} columns are beyond the {limit} that {} sums exactly", layout.mode);
+        let image = if bytes > 2 { " with an image of three bytes" } else { "" };
+        let why = format!("{k} columns are beyond the {limit} that {mode} sums exactly{image}");
         return Err(Error::invalid("k", why));
     }
     Ok(())

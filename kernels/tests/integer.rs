@@ -1,0 +1,289 @@
+//! Integer kernels by themselves: every kernel that this CPU can run, in both shapes, for images of one to
+//! three planes and all limbs that it takes, against sums in i64.
+
+mod support;
+
+use lutmul_kernels::{
+    Digits, Form, Image, IntPanel, IntPanelMut, IntPortion, IntRowInput, IntTileInput, IntTileSums,
+    Kernel, LINE, Limbs, MULTIPLIED, PANEL_ROWS, PANEL_STEPS, Table,
+};
+use support::{Numbers, Report};
+
+/// Digits of A8T, A16, A24 and A8, and the largest integer that they make.
+const DIGITS: [(Digits, i32); 4] = [
+    (Digits { count: 1, multiplied: false }, 127),
+    (Digits { count: 2, multiplied: false }, 32_512),
+    (Digits { count: 3, multiplied: false }, 8_290_687),
+    (Digits { count: 2, multiplied: true }, 127 * 255),
+];
+
+/// Images of integers of one to three bytes: signs by the code's top bit and by a lookup, magnitudes by
+/// seven bits and by eight. Code 100 has the largest.
+fn images() -> Vec<(String, Image)> {
+    let mut images = Vec::new();
+    for bytes in 1..=3 {
+        let most = (1u32 << (8 * bytes)) - 1;
+        let magnitude = move |c: u8| if c == 100 { most } else { (c as u32 * 65_479 + 1) % most };
+        let seven = move |c: u8| magnitude(c & 0x7F) as f32 * if c < 128 { 1.0 } else { -1.0 };
+        let eight = move |c: u8| magnitude(c) as f32 * if c % 3 == 1 { -1.0 } else { 1.0 };
+        let entries: [(&str, &dyn Fn(u8) -> f32); 2] = [("seven", &seven), ("eight", &eight)];
+        for (bits, entry) in entries {
+            let table = Table::new(&std::array::from_fn(|c| entry(c as u8))).expect("a table");
+            let image = Image::new(&table, 3);
+            assert_eq!((image.count, image.step, image.closed_form), (bytes, 1.0, None));
+            images.push((format!("{bytes} bytes by {bits} bits"), image));
+        }
+    }
+    images
+}
+
+/// What a kernel takes as activations of so many digits.
+fn limbs(kernel: Kernel, digits: Digits, panel: bool) -> Vec<Limbs> {
+    let multiplied = kernel.panel_limbs(digits, 1).form == Form::Multiplied;
+    // It has said what it takes when all its choices are known.
+    let choices = DIGITS.map(|(digits, _)| kernel.row_limbs(digits, 1, 2).form);
+    let forms = [Form::Bytes, Form::Words].into_iter().filter(|form| choices.contains(form));
+    let forms = forms.chain((panel && multiplied).then_some(Form::Multiplied));
+    forms.map(|form| Limbs::new(form, digits)).collect()
+}
+
+/// A matrix, activations and the largest they hold.
+struct Case {
+    k: usize,
+    codes: Vec<u8>,
+    signs: Vec<u8>,
+    /// `[tokens][k]`: digits, and the multiplier of each 32 of them where there are any.
+    x: Vec<i32>,
+    multipliers: Vec<i32>,
+}
+
+impl Case {
+    fn new(
+        numbers: &mut Numbers,
+        (rows, k, tokens): (usize, usize, usize),
+        (digits, limit): (Digits, i32),
+        largest: bool,
+    ) -> Self {
+        let mut below = |end: usize| if largest { end - 1 } else { numbers.below(end) };
+        let codes = (0..rows * k).map(|_| if largest { 100 } else { below(256) as u8 }).collect();
+        let signs = (0..rows * k.div_ceil(8)).map(|_| below(256) as u8).collect();
+        let most = if digits.multiplied { 127 } else { limit };
+        let x = (0..tokens * k).map(|_| below(2 * most as usize + 1) as i32 - most).collect();
+        let groups = tokens * k.div_ceil(MULTIPLIED);
+        let by = (0..groups).map(|_| if digits.multiplied { 1 + below(255) as i32 } else { 1 });
+        let multipliers = by.collect();
+        Self { k, codes, signs, x, multipliers }
+    }
+
+    /// A digit of a token and its multiplier, zero beyond k.
+    fn digit(&self, token: usize, col: usize) -> (i32, i32) {
+        let at = token * self.k.div_ceil(MULTIPLIED) + col / MULTIPLIED;
+        if col < self.k { (self.x[token * self.k + col], self.multipliers[at]) } else { (0, 0) }
+    }
+
+    /// The limbs of some columns of a token; those of [`Form::Multiplied`] are the digits.
+    fn line(&self, limbs: Limbs, token: usize, first: usize) -> [[i32; LINE]; 3] {
+        limbs.cut(std::array::from_fn(|i| match (limbs.form, self.digit(token, first + i)) {
+            (Form::Multiplied, (digit, _)) => digit,
+            (_, (digit, by)) => digit * by,
+        }))
+    }
+
+    fn sum(&self, image: &Image, row: usize, token: usize, cols: std::ops::Range<usize>) -> i64 {
+        let term = |col: usize| {
+            let bits = self.signs[row * self.k.div_ceil(8) + col / 8];
+            let value = i64::from(image.value(self.codes[row * self.k + col]));
+            let (digit, by) = self.digit(token, col);
+            (if bits >> (col % 8) & 1 == 1 { -value } else { value }) * i64::from(digit * by)
+        };
+        cols.map(term).sum()
+    }
+
+    fn portion<'a>(&'a self, image: &'a Image, group: usize) -> IntPortion<'a> {
+        IntPortion {
+            image,
+            codes: &self.codes,
+            signs: Some(&self.signs),
+            stride: self.k,
+            first: 0,
+            cols: self.k,
+            group_lines: group.div_ceil(LINE),
+        }
+    }
+}
+
+fn store(limb: &[i32], words: bool) -> Vec<u8> {
+    if words {
+        limb.iter().flat_map(|v| (*v as i16).to_ne_bytes()).collect()
+    } else {
+        limb.iter().map(|v| *v as u8).collect()
+    }
+}
+
+/// Sums of the row shape that are wrong, in groups of whole lines.
+fn check_row(kernel: Kernel, image: &Image, case: &Case, limbs: Limbs, group: usize) -> usize {
+    let (rows, tokens) = (case.codes.len() / case.k, case.x.len() / case.k);
+    let mut x = Vec::new();
+    for first in (0..case.k).step_by(LINE) {
+        for token in 0..tokens {
+            for limb in case.line(limbs, token, first).iter().take(limbs.weights.len()) {
+                x.extend(store(limb, limbs.words()));
+            }
+        }
+    }
+    let groups = case.k.div_ceil(group);
+    let mut out = vec![i64::MIN; groups * tokens * rows];
+    let input = IntRowInput { x: &x, tokens, limbs };
+    kernel.int_row(&case.portion(image, group), &input, &mut out, rows);
+    let expected = (0..groups * tokens * rows).map(|i| {
+        let (group_at, token, row) = (i / (tokens * rows), i / rows % tokens, i % rows);
+        case.sum(image, row, token, group_at * group..case.k.min((group_at + 1) * group))
+    });
+    out.iter().zip(expected).filter(|(y, expected)| **y != *expected).count()
+}
+
+/// Totals of the panel shape that are wrong: one block, groups of multiples of 32.
+fn check_tile(kernel: Kernel, image: &Image, case: &Case, limbs: Limbs, group: usize) -> usize {
+    let (rows, tokens) = (case.codes.len() / case.k, case.x.len() / case.k);
+    let (planes, k) = (image.count, case.k.next_multiple_of(MULTIPLIED));
+    let (steps, group_steps) = (k / limbs.step(), group / limbs.step());
+    let start_steps = if limbs.form == Form::Multiplied { 8 } else { group_steps };
+    let width = tokens.next_multiple_of(kernel.int_lanes(limbs));
+    let mut x = vec![0u32; (limbs.weights.len() * steps + steps / 8) * width];
+    for (token, first) in (0..tokens).flat_map(|t| (0..k).step_by(LINE).map(move |c| (t, c))) {
+        for (l, limb) in case.line(limbs, token, first).iter().enumerate().take(limbs.weights.len())
+        {
+            let bytes = store(limb, limbs.words());
+            let line = first / limbs.step()..steps.min((first + LINE) / limbs.step());
+            for (step, word) in line.zip(bytes.as_chunks::<4>().0) {
+                x[(l * steps + step) * width + token] = u32::from_ne_bytes(*word);
+            }
+        }
+        if limbs.form == Form::Multiplied {
+            for col in (first..k.min(first + LINE)).step_by(MULTIPLIED) {
+                x[(steps + col / MULTIPLIED) * width + token] = case.digit(token, col).1 as u32;
+            }
+        }
+    }
+    let pitch = IntPanel::pitch(planes, limbs.words());
+    let mut panel = vec![[0; PANEL_STEPS + 16]; PANEL_ROWS * pitch];
+    let mut starts = vec![0; PANEL_ROWS * steps.div_ceil(start_steps) * planes];
+    let mut to = IntPanelMut { rows: &mut panel, starts: &mut starts, start_steps };
+    kernel.int_panel(&case.portion(image, group), limbs, &mut to);
+
+    let groups = steps.div_ceil(group_steps);
+    let (mut sums, mut totals) =
+        (vec![f64::NAN; 2 * PANEL_ROWS * width], vec![0.0; PANEL_ROWS * width]);
+    let (scales, token_steps) = (vec![1.0; PANEL_ROWS * groups], vec![1.0; width]);
+    let panel = IntPanel { rows: &panel, starts: &starts, start_steps, group_steps };
+    let mut to = IntTileSums {
+        sums: &mut sums,
+        totals: &mut totals,
+        stride: width,
+        rows,
+        resume: false,
+        ends: true,
+        add: false,
+        steps: &token_steps,
+        scales: &scales,
+    };
+    kernel.int_tile(
+        &panel,
+        planes,
+        &IntTileInput { x: &x, steps, width, limbs, ahead: &[] },
+        &mut to,
+    );
+    let at = |i: usize| (i / tokens, i % tokens);
+    let wrong = |i: &usize| {
+        let (row, token) = at(*i);
+        totals[row * width + token] != case.sum(image, row, token, 0..case.k) as f64
+    };
+    (0..rows * tokens).filter(wrong).count()
+}
+
+#[test]
+fn rows_are_exact() {
+    let mut report = Report::new("rows_are_exact");
+    let mut numbers = Numbers(11);
+    for (name, image) in images() {
+        for digits in DIGITS {
+            for (rows, k, group) in [(1, 1, 64), (7, 65, 128), (5, 200, 64)] {
+                for tokens in [1, 2, 4, 8] {
+                    let case = Case::new(&mut numbers, (rows, k, tokens), digits, false);
+                    for kernel in Kernel::available() {
+                        for limbs in limbs(kernel, digits.0, false) {
+                            let wrong = check_row(kernel, &image, &case, limbs, group);
+                            report.count(kernel, wrong, || {
+                                format!("{name}, {limbs:?}, row {tokens}×{rows}×{k} by {group}")
+                            });
+                        }
+                    }
+                }
+            }
+        }
+    }
+    report.finish();
+}
+
+#[test]
+fn tiles_are_exact() {
+    let mut report = Report::new("tiles_are_exact");
+    let mut numbers = Numbers(12);
+    for (name, image) in images() {
+        for digits in DIGITS {
+            // Short groups, with and without a partial last one, and long ones; sums stay below 2⁵³.
+            for (rows, k, group) in [(1, 1, 32), (3, 64, 64), (49, 65, 32), (9, 300, 128)] {
+                let (rows, tokens) = (rows.min(PANEL_ROWS), [1, 17, 33, 50][k % 4]);
+                let case = Case::new(&mut numbers, (rows, k, tokens), digits, false);
+                for kernel in Kernel::available() {
+                    for limbs in limbs(kernel, digits.0, true) {
+                        if tokens > kernel.int_tile_width(limbs) {
+                            continue;
+                        }
+                        let wrong = check_tile(kernel, &image, &case, limbs, group);
+                        report.count(kernel, wrong, || {
+                            format!("{name}, {limbs:?}, tile {tokens}×{rows}×{k} by {group}")
+                        });
+                    }
+                }
+            }
+        }
+    }
+    report.finish();
+}
+
+/// All weights and activations the largest, around where i32 sums are widened and planes joined.
+#[test]
+fn the_largest_sums() {
+    let mut report = Report::new("the_largest_sums");
+    let mut numbers = Numbers(13);
+    for (name, image) in images() {
+        for digits in DIGITS {
+            for k in [64 * 64 + 64, (1 << 16) + 64] {
+                let case = Case::new(&mut numbers, (1, k, 1), digits, true);
+                for kernel in Kernel::available() {
+                    for limbs in limbs(kernel, digits.0, false) {
+                        let wrong = check_row(kernel, &image, &case, limbs, k);
+                        report.count(kernel, wrong, || format!("{name}, {limbs:?}, row of {k}"));
+                    }
+                }
+            }
+            for (k, group) in [(64, 64), (256, 256), (512, 256), (1536, 1536)] {
+                let largest = i64::from(digits.1) << (8 * image.count.min(2));
+                let case = Case::new(&mut numbers, (3, k, 5), digits, true);
+                for kernel in Kernel::available().filter(|_| largest * (k as i64) < 1 << 53) {
+                    for limbs in limbs(kernel, digits.0, true) {
+                        if 5 > kernel.int_tile_width(limbs) {
+                            continue;
+                        }
+                        let wrong = check_tile(kernel, &image, &case, limbs, group);
+                        report.count(kernel, wrong, || {
+                            format!("{name}, {limbs:?}, tile of {k} by {group}")
+                        });
+                    }
+                }
+            }
+        }
+    }
+    report.finish();
+}
