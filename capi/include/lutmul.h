@@ -272,7 +272,8 @@ typedef struct {
 typedef struct {
   // The sizeof of this struct.
   size_t size;
-  // One float for each row of the weights, at any alignment; or NULL.
+  // One float for each row of the weights, or NULL. At any alignment; one that is not aligned is copied by
+  // each call.
   const float *bias;
   // How many there are: n, also where only some rows are computed.
   size_t bias_count;

@@ -3,8 +3,8 @@
 use crate::call::Caller;
 use crate::status::*;
 
-/// What there are handles of.
-pub trait Kind {
+/// What there are handles of. Any thread may use one, and several may at a time.
+pub trait Kind: Send + Sync {
     /// The type's name in C.
     const NAME: &'static str;
     /// What the memory of its handles begins with.

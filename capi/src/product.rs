@@ -20,7 +20,8 @@ use crate::workspace::{Own, aligned, lutmul_workspace};
 pub struct lutmul_epilogue {
     /// The sizeof of this struct.
     pub size: usize,
-    /// One float for each row of the weights, at any alignment; or NULL.
+    /// One float for each row of the weights, or NULL. At any alignment; one that is not aligned is copied by
+    /// each call.
     pub bias: *const f32,
     /// How many there are: n, also where only some rows are computed.
     pub bias_count: usize,
