@@ -10,7 +10,8 @@
 //
 // STATUS. Every call that can fail returns a lutmul_status; LUTMUL_OK is 0. After a failure lutmul_last_error()
 // tells which argument is wrong, and why; what the call would have written is as it was, but for a handle, which
-// is NULL. Nothing is printed, and no state is kept but in handles and that text.
+// is NULL. Nothing is printed (but for a line of Rust's when it meets a fault of lutmul's own, LUTMUL_INTERNAL), and no
+// state is kept but in handles and that text.
 //
 // HANDLES (lutmul_table, lutmul_weights, lutmul_file, lutmul_activations, lutmul_workspace) are made by a function
 // that stores them where its last argument points, and freed by their ..._free. A handle needs none of those that
