@@ -23,6 +23,19 @@ impl Aligned {
         &mut bytemuck::cast_slice_mut(&mut self.buffer)[..len]
     }
 
+    /// Memory for `len` floats, which later takings need not ask for; whether there was so much.
+    pub fn reserve(&mut self, len: usize) -> bool {
+        let bytes = len.checked_mul(size_of::<f32>()).and_then(|b| b.checked_next_multiple_of(64));
+        let Some(bytes) = bytes else { return false };
+        if self.buffer.len() >= bytes {
+            return true;
+        }
+        // What is there stays if there is no more.
+        let Some(buffer) = Buffer::try_zeroed(bytes) else { return false };
+        (self.buffer, self.len) = (buffer, 0);
+        true
+    }
+
     /// The floats that were taken last.
     pub fn as_slice(&self) -> &[f32] {
         &bytemuck::cast_slice(&self.buffer)[..self.len]

@@ -56,6 +56,13 @@ impl Buffer {
         Self { memory, len }
     }
 
+    /// `len` bytes of zeros, or `None` where there is not so much memory.
+    pub fn try_zeroed(len: usize) -> Option<Self> {
+        let lines = || bytemuck::allocation::try_zeroed_vec(len.div_ceil(size_of::<Line>()));
+        let memory = mapped(len).or_else(|| lines().ok().map(Memory::Lines))?;
+        Some(Self { memory, len })
+    }
+
     /// A copy of some bytes.
     pub fn copy(bytes: &[u8]) -> Self {
         let mut buffer = Self::zeroed(bytes.len());

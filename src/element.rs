@@ -1,9 +1,10 @@
-//! The element types of matrices: f32, f16, bf16.
+//! The element types of matrices: f32, f16, bf16, at any alignment.
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-/// A type that weights to encode, activations and outputs may have: `f32`, [`struct@f16`] or [`bf16`].
+/// A type that weights to encode, activations and outputs may have: `f32`, [`struct@f16`], [`bf16`], or
+/// one of these [at any address](Unaligned).
 ///
 /// Arithmetic is always done in f32 or wider; f16 and bf16 widen exactly and are rounded to once.
 pub trait Element: bytemuck::Pod + Send + Sync + private::Sealed {
@@ -33,6 +34,7 @@ mod private {
     impl Sealed for f32 {}
     impl Sealed for half::f16 {}
     impl Sealed for half::bf16 {}
+    impl<T: Sealed> Sealed for super::Unaligned<T> {}
 }
 
 impl Element for f32 {
@@ -98,5 +100,91 @@ impl Element for bf16 {
 
     fn narrow(from: &[f32], to: &mut [Self]) {
         to.convert_from_f32_slice(from);
+    }
+}
+
+/// An element that may lie at any address: in memory that another language or a file hands over.
+///
+/// Slices that turn out to be aligned are treated as what they are; the others take an element at a
+/// time.
+///
+/// ```
+/// use lutmul::{MatRef, Unaligned};
+///
+/// let file = [0u8, 0, 0, 0x80, 0x3F, 0, 0, 0, 0x40]; // a byte, then 1 and 2 as f32
+/// let x: &[Unaligned<f32>] = bytemuck::cast_slice(&file[1..]);
+/// assert_eq!(MatRef::new(x, 1, 2)?.row(0), [Unaligned(1.0), Unaligned(2.0)]);
+/// # Ok::<(), lutmul::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Zeroable, bytemuck::Pod)]
+#[repr(C, packed)]
+pub struct Unaligned<T>(pub T);
+
+impl<T: Element> Element for Unaligned<T> {
+    const NAME: &'static str = T::NAME;
+
+    fn to_f32(self) -> f32 {
+        let Self(value) = self;
+        value.to_f32()
+    }
+
+    fn from_f32(value: f32) -> Self {
+        Self(T::from_f32(value))
+    }
+
+    fn widen(from: &[Self], to: &mut [f32]) {
+        if let Ok(aligned) = bytemuck::try_cast_slice(from) {
+            return T::widen(aligned, to);
+        }
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = from.to_f32();
+        }
+    }
+
+    fn narrow(from: &[f32], to: &mut [Self]) {
+        if let Ok(aligned) = bytemuck::try_cast_slice_mut(to) {
+            return T::narrow(from, aligned);
+        }
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = Self::from_f32(*from);
+        }
+    }
+
+    fn as_f32(slice: &[Self]) -> Option<&[f32]> {
+        T::as_f32(bytemuck::try_cast_slice(slice).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at_every_offset<T: Element + PartialEq>() {
+        let values: Vec<f32> = (0..70).map(|i| (i as f32 - 31.5) * 0.37).collect();
+        let mut exact = vec![0.0; values.len()];
+        let mut aligned = vec![T::zeroed(); values.len()];
+        T::narrow(&values, &mut aligned);
+        T::widen(&aligned, &mut exact);
+        for offset in 0..4 {
+            let size = size_of::<T>() * values.len();
+            let mut bytes = vec![0u8; offset + size];
+            let slice: &mut [Unaligned<T>] = bytemuck::cast_slice_mut(&mut bytes[offset..]);
+            Unaligned::narrow(&values, slice);
+            assert_eq!(
+                bytemuck::cast_slice::<_, u8>(slice),
+                bytemuck::cast_slice::<_, u8>(&aligned)
+            );
+            let mut wide = vec![0.0; values.len()];
+            Unaligned::widen(slice, &mut wide);
+            assert_eq!(wide, exact);
+            assert!(Unaligned::as_f32(slice).is_none_or(|floats| floats == exact));
+        }
+    }
+
+    #[test]
+    fn unaligned_elements_are_those_of_aligned_ones() {
+        at_every_offset::<f32>();
+        at_every_offset::<f16>();
+        at_every_offset::<bf16>();
     }
 }

@@ -111,6 +111,20 @@ pub enum Error {
         /// What the product needs.
         asked: String,
     },
+    /// More memory than there is.
+    #[error("{what}: there is no memory for {bytes} bytes")]
+    Memory {
+        /// What it is for.
+        what: &'static str,
+        /// Bytes asked for.
+        bytes: usize,
+    },
+    /// Floating-point arithmetic is not what products are defined by on this thread.
+    #[error("floating-point environment of this thread: {why}")]
+    Environment {
+        /// What is not at its default.
+        why: &'static str,
+    },
     /// A file that cannot be read, written or understood.
     #[error("{path}: {why}")]
     File {

@@ -67,6 +67,19 @@ impl Format {
         }
     }
 
+    /// The table, of a format for which it does not depend on the weights: neither `qins-log` nor k-means.
+    pub fn lut(&self) -> Option<Lut> {
+        match self {
+            Self::QinsLinear => Some(Lut::qins_linear()),
+            Self::QinsInverse => Lut::qins_inverse(256.0).ok(),
+            Self::E4m3 => Some(Lut::e4m3()),
+            Self::E5m2 => Some(Lut::e5m2()),
+            Self::Int8 => Some(Lut::int8()),
+            Self::Table(lut) => Some(lut.clone()),
+            Self::QinsLog | Self::KMeans | Self::KMeansSigned => None,
+        }
+    }
+
     /// Bits a weight, scales and table left aside.
     pub fn bits(&self) -> u32 {
         8 + u32::from(self.has_signs())

@@ -45,6 +45,8 @@
 //! - Weights in a file: the module `checkpoint` (feature `checkpoint`).
 //! - A product: [`matmul`]. Several matrices with the same x: [`Activations`] and [`matmul_packed`].
 //!   Threads of one's own: [`matmul_rows`].
+//! - No allocation in a product: [`Needs`] and [`Workspace::reserve`]. No other thread than this one, in anything:
+//!   [`Threads::install`]. Elements at any address: [`Unaligned`].
 //! - What follows the sum, fused into the store: [`Epilogue`] (bias, [`Activation`], adding to y).
 //! - Floats again, whole, by rows, or by a list of rows: [`Weights::decode`],
 //!   [`Weights::decode_rows`], [`Weights::decode_list`].
@@ -66,7 +68,7 @@
 //!   names tensor, row and column.
 //! - f16 and bf16 are widened exactly; y is rounded to them once.
 //! - Rounding mode and flushing of subnormal numbers at their defaults are a precondition, as they are for
-//!   all Rust code.
+//!   all Rust code; [`check_environment`] finds out.
 //!
 //! # What integer modes promise
 //!
@@ -135,8 +137,8 @@ pub use activation::Activation;
 pub use activations::Activations;
 pub use buffer::Buffer;
 pub use bytes::Bytes;
-pub use driver::{Scratch, Shape, Workspace, matmul, matmul_packed, matmul_rows};
-pub use element::Element;
+pub use driver::{Needs, Scratch, Shape, Workspace, matmul, matmul_packed, matmul_rows};
+pub use element::{Element, Unaligned};
 pub use epilogue::Epilogue;
 pub use error::{Error, Result};
 pub use format::Format;
@@ -144,7 +146,7 @@ pub use half::{bf16, f16};
 pub use lut::Lut;
 pub use lutmul_kernels::{Image, Kernel, KernelInfo};
 pub use mat::{MatMut, MatRef};
-pub use options::{Mode, Options, Threads, kernel};
+pub use options::{Mode, Options, Threads, check_environment, kernel};
 pub use report::ErrorReport;
 pub use scales::{Granularity, Scales};
 pub use weights::{NonFinite, Weights, sign_stride};

@@ -78,6 +78,33 @@ impl<'a, T> MatMut<'a, T> {
         Ok(Self(columns.ok_or(Error::Stride { what: Y, stride, cols })?))
     }
 
+    /// A matrix by a pointer to its first element, whose rows lie `stride` elements apart.
+    ///
+    /// For callers whose threads share one matrix by columns, as those of other languages do: slices of
+    /// such parts would overlap.
+    ///
+    /// # Safety
+    /// Until `'a` ends, the elements of the matrix (not what lies between its rows) can be read and
+    /// written, are initialised, and are reached through this value only. The pointer is aligned, which
+    /// for [`Unaligned`](crate::Unaligned) elements it always is.
+    ///
+    /// # Errors
+    /// A stride smaller than a row, or a matrix larger than the address space.
+    #[expect(unsafe_code, reason = "only the caller knows what a pointer points to")]
+    pub unsafe fn from_raw_parts(
+        first: *mut T,
+        rows: usize,
+        cols: usize,
+        stride: usize,
+    ) -> Result<Self> {
+        if stride < cols && rows > 1 {
+            return Err(Error::Stride { what: Y, stride, cols });
+        }
+        // SAFETY: what this function asks of its caller.
+        let columns = unsafe { Columns::from_raw_parts(first, rows, cols, stride) };
+        Ok(Self(columns.ok_or(Error::Overflow { what: Y, rows, cols })?))
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.0.rows()

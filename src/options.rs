@@ -1,5 +1,6 @@
 //! How to multiply: kernel, compute mode, threads.
 
+use std::cell::Cell;
 use std::fmt;
 use std::str::FromStr;
 
@@ -129,6 +130,45 @@ pub struct Options {
     pub threads: Threads,
 }
 
+thread_local! {
+    /// Whether the work at hand is this thread's alone.
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Threads {
+    /// Runs `work`, in which these threads do what lutmul would else hand to rayon's current pool: encoding,
+    /// decoding, reports and scans, and products with the [`Options`] made there.
+    ///
+    /// ```
+    /// use lutmul::{Format, Granularity, Threads, Weights};
+    ///
+    /// // No other thread is asked, and rayon's global pool is not even made.
+    /// let encode = || Weights::encode(&[0.5f32; 64], (1, 64), &Format::E4m3, Granularity::Row);
+    /// let weights = Threads::One.install(encode)?;
+    /// # Ok::<(), lutmul::Error>(())
+    /// ```
+    pub fn install<R>(self, work: impl FnOnce() -> R) -> R {
+        /// Puts back what was there, also after a panic.
+        struct Before(bool);
+        impl Drop for Before {
+            fn drop(&mut self) {
+                ALONE.set(self.0);
+            }
+        }
+        let _before = Before(ALONE.replace(self == Self::One));
+        work()
+    }
+
+    /// The threads that the work at hand is for.
+    pub(crate) fn current() -> Self {
+        #[cfg(feature = "rayon")]
+        if !ALONE.get() {
+            return Self::Rayon;
+        }
+        Self::One
+    }
+}
+
 impl Options {
     /// F32 with the best kernel of this CPU, or the one that the environment variable `LUTMUL_ISA`
     /// names, on rayon's current pool (without that feature: on the calling thread).
@@ -145,11 +185,7 @@ impl Options {
 
     /// F32 with a kernel of the caller's choice, threads as in [`Options::new`].
     pub fn with_kernel(kernel: Kernel) -> Self {
-        #[cfg(feature = "rayon")]
-        let threads = Threads::Rayon;
-        #[cfg(not(feature = "rayon"))]
-        let threads = Threads::One;
-        Self { kernel, mode: Mode::F32, threads }
+        Self { kernel, mode: Mode::F32, threads: Threads::current() }
     }
 
     /// The same in another mode.
@@ -160,6 +196,20 @@ impl Options {
     /// The same with other threads.
     pub fn threads(self, threads: Threads) -> Self {
         Self { threads, ..self }
+    }
+}
+
+/// Refuses a thread whose rounding mode is not to nearest, or that flushes subnormal numbers to zero.
+///
+/// That they are at their defaults is a precondition of Rust itself, so a Rust program need not ask. Threads
+/// that belong to other languages may have been set up otherwise.
+///
+/// # Errors
+/// [`Error::Environment`]. On CPUs other than x86-64 and aarch64 nothing is found.
+pub fn check_environment() -> Result<()> {
+    match lutmul_kernels::environment() {
+        Some(why) => Err(Error::Environment { why }),
+        None => Ok(()),
     }
 }
 

@@ -8,6 +8,7 @@ use lutmul_kernels::{Groups, IntPortion, LINE, Portion, Scales as KernelScales};
 use crate::bytes::Bytes;
 use crate::error::{Error, Result, area};
 use crate::lut::Lut;
+use crate::options::Threads;
 use crate::scales::Scales;
 
 /// What a code that stands for NaN or infinity means.
@@ -311,13 +312,14 @@ impl<'a> Weights<'a> {
                 4096 * used + chunk[4096 * used..].iter().position(|c| bad[usize::from(*c)])?;
             Some(i * CHUNK + at)
         };
-        #[cfg(feature = "rayon")]
-        let found = {
-            use rayon::prelude::*;
-            self.codes.par_chunks(CHUNK).enumerate().find_map_first(first)
+        let found = match Threads::current() {
+            Threads::One => self.codes.chunks(CHUNK).enumerate().find_map(first),
+            #[cfg(feature = "rayon")]
+            Threads::Rayon => {
+                use rayon::prelude::*;
+                self.codes.par_chunks(CHUNK).enumerate().find_map_first(first)
+            }
         };
-        #[cfg(not(feature = "rayon"))]
-        let found = self.codes.chunks(CHUNK).enumerate().find_map(first);
         found.map(|i| (i / self.k, i % self.k))
     }
 }

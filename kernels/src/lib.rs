@@ -14,6 +14,7 @@
 mod aarch64;
 #[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little")))]
 mod bytes;
+mod environment;
 mod image;
 mod int;
 mod int_panel;
@@ -33,6 +34,7 @@ mod words;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use environment::{environment, reset_environment};
 pub use image::{EntrySign, IMAGE_PLANES, Image, Magnitudes};
 pub use int::{
     Digits, Form, IntPanel, IntPanelMut, IntPortion, IntRow, IntRowInput, IntTileInput,

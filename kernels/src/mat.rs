@@ -26,12 +26,25 @@ impl<'a, T> Columns<'a, T> {
     /// All columns of a matrix whose rows lie `stride` elements apart; `None` if the stride is
     /// smaller than a row or the slice shorter than the matrix.
     pub fn new(data: &'a mut [T], rows: usize, cols: usize, stride: usize) -> Option<Self> {
-        let len = match rows {
-            0 => 0,
-            _ => (rows - 1).checked_mul(stride)?.checked_add(cols)?,
-        };
-        let fits = (stride >= cols || rows <= 1) && len <= data.len();
+        let fits = span(rows, cols, stride)? <= data.len();
         fits.then_some(Self { first: data.as_mut_ptr(), rows, cols, stride, borrow: PhantomData })
+    }
+
+    /// The same from a pointer to the first element; `None` if the stride is smaller than a row, or the
+    /// matrix larger than an allocation can be.
+    ///
+    /// # Safety
+    /// Until `'a` ends, the elements of the matrix (not what lies between its rows) can be read and written,
+    /// are initialised, and are reached through this value only. The pointer is aligned.
+    pub unsafe fn from_raw_parts(
+        first: *mut T,
+        rows: usize,
+        cols: usize,
+        stride: usize,
+    ) -> Option<Self> {
+        let len = span(rows, cols, stride)?;
+        let fits = len.checked_mul(size_of::<T>())? <= isize::MAX as usize;
+        fits.then_some(Self { first, rows, cols, stride, borrow: PhantomData })
     }
 
     /// Number of rows.
@@ -86,5 +99,49 @@ impl<'a, T> Columns<'a, T> {
     /// The same columns for a shorter time.
     pub fn reborrow(&mut self) -> Columns<'_, T> {
         Columns { borrow: PhantomData, ..*self }
+    }
+}
+
+/// Elements from the first to the last one of a matrix; `None` if rows overlap, or if they are too many.
+fn span(rows: usize, cols: usize, stride: usize) -> Option<usize> {
+    match rows {
+        0 => Some(0),
+        1 => Some(cols),
+        _ if stride < cols => None,
+        _ => (rows - 1).checked_mul(stride)?.checked_add(cols),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans() {
+        assert_eq!(span(0, 5, 0), Some(0));
+        assert_eq!(span(1, 5, 0), Some(5));
+        assert_eq!(span(3, 5, 7), Some(19));
+        assert_eq!(span(2, 5, 4), None);
+        assert_eq!(span(usize::MAX, 2, 2), None);
+    }
+
+    #[test]
+    fn columns_by_a_pointer() {
+        let mut data = [0u8; 12];
+        let first = data.as_mut_ptr();
+        // SAFETY: two columns of two rows each, and no column in both.
+        let (left, right) = unsafe {
+            let left = Columns::from_raw_parts(first, 2, 2, 6);
+            (left, Columns::from_raw_parts(first.add(3), 2, 2, 6))
+        };
+        let (mut left, mut right) = (left.expect("columns"), right.expect("columns"));
+        left.part(1, 0..2).fill(1);
+        right.part(0, 1..2).fill(2);
+        assert_eq!(data, [0, 0, 0, 0, 2, 0, 1, 1, 0, 0, 0, 0]);
+        // SAFETY: nothing of these is read or written.
+        unsafe {
+            assert!(Columns::from_raw_parts(first, 2, 5, 4).is_none());
+            assert!(Columns::from_raw_parts(first, usize::MAX, 5, 8).is_none());
+        }
     }
 }

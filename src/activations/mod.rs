@@ -6,9 +6,9 @@ mod integer;
 use lutmul_kernels::{Form, Kernel, LINE, Limbs, Order};
 
 use crate::aligned::Aligned;
-use crate::driver::Shape;
+use crate::driver::{Needs, Shape};
 use crate::element::Element;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, area};
 use crate::mat::MatRef;
 use crate::options::{Mode, Options};
 use crate::quantize::TokenScale;
@@ -54,6 +54,9 @@ pub struct Activations {
     layout: Option<Layout>,
 }
 
+/// Bytes of what is kept for each token beside its limbs.
+pub(crate) const TOKEN_BYTES: usize = size_of::<TokenScale>();
+
 /// The limbs of floats.
 const NO_LIMBS: Limbs = Limbs { form: Form::Bytes, weights: &[] };
 
@@ -84,6 +87,14 @@ impl Layout {
         Self { m, k: w.k(), kernel, shape, order, mode, limbs, group }
     }
 
+    /// The same, if the mode takes the weights.
+    pub fn checked(w: &Weights<'_>, m: usize, options: &Options) -> Result<Self> {
+        if options.mode.is_integer() {
+            integer::check(w, options.mode)?;
+        }
+        Ok(Self::new(w, m, options))
+    }
+
     /// Columns with their padding.
     fn columns(&self) -> usize {
         self.k.div_ceil(LINE) * LINE
@@ -98,6 +109,25 @@ impl Layout {
                 self.m.next_multiple_of(self.kernel.int_lanes(self.limbs))
             }
             Shape::Panel => self.m.next_multiple_of(self.kernel.lanes()),
+        }
+    }
+
+    /// Floats of the packed activations.
+    ///
+    /// # Errors
+    /// A size that overflows.
+    pub fn packed_len(&self) -> Result<usize> {
+        if self.m == 0 || self.k == 0 {
+            return Ok(0);
+        }
+        let area = |tokens, columns| area("packed activations", tokens, columns);
+        // What fits without padding does not overflow with it.
+        area(self.m, self.k)?;
+        let tokens = self.tokens();
+        match self.shape {
+            _ if !self.mode.is_integer() => area(tokens, self.columns()),
+            Shape::Row => Ok(area(tokens, RowLayout::new(self).token_bytes())?.div_ceil(4)),
+            Shape::Panel => area(tokens, PanelLayout::new(self).token_words()),
         }
     }
 
@@ -128,20 +158,34 @@ impl Activations {
             return Err(Error::Shape { what: "x", expected: (m, k), got: (m, x.cols()) });
         }
         self.layout = None;
-        let layout = Layout::new(w, m, options);
-        if layout.mode.is_integer() {
-            integer::check(w, layout.mode)?;
-            integer::pack(x, &layout, &mut self.packed, &mut self.tokens, options.threads)?;
-        } else if m > 0 && k > 0 {
-            let len = crate::error::area("packed activations", layout.tokens(), layout.columns())?;
-            let packed = self.packed.take(len);
+        let layout = Layout::checked(w, m, options)?;
+        let packed = self.packed.take(layout.packed_len()?);
+        self.tokens.clear();
+        if !packed.is_empty() {
             match layout.shape {
+                _ if layout.mode.is_integer() => {
+                    integer::pack(x, &layout, packed, &mut self.tokens, options.threads);
+                }
                 Shape::Row => float::pack_rows(x, &layout, packed),
                 Shape::Panel => float::pack_tiles(x, &layout, packed, options.threads),
             }
         }
         self.layout = Some(layout);
         Ok(())
+    }
+
+    /// Has memory for products that need no more than that: packing for them allocates nothing. What was
+    /// packed is gone.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if there is not so much.
+    pub fn reserve(&mut self, needs: Needs) -> Result<()> {
+        self.layout = None;
+        let (what, bytes) = ("activations", needs.activations());
+        self.tokens.clear();
+        let tokens = self.tokens.try_reserve_exact(needs.tokens).is_ok();
+        let enough = tokens && self.packed.reserve(needs.packed);
+        if enough { Ok(()) } else { Err(Error::Memory { what, bytes }) }
     }
 
     /// Number of tokens packed.

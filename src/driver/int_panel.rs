@@ -22,6 +22,9 @@ const TILE: usize = 64;
 /// Distance of the rows of sums; the extra line keeps a column of them out of one L1 set.
 const STRIDE: usize = BLOCK + 8;
 
+/// Sums of a panel.
+pub(super) const SUMS: usize = PANEL_ROWS * STRIDE;
+
 /// A panel's rows and a block of tokens.
 struct Part<'a> {
     rows: Range<usize>,
@@ -41,7 +44,7 @@ impl Job<'_> {
     ) {
         let layout = PanelLayout::new(&self.layout);
         let planes = self.w.lut().image().count;
-        let mut buffers = scratch.int_panel_buffers(PANEL_ROWS * STRIDE, planes);
+        let mut buffers = scratch.int_panel_buffers(SUMS, planes);
         // Loop 5: blocks of tokens, whole tiles each.
         let block = BLOCK - BLOCK % self.layout.kernel.int_tile_width(layout.limbs);
         for token in (0..self.layout.m).step_by(block) {

@@ -10,6 +10,12 @@ use crate::element::Element;
 
 const CHUNK: usize = row::CHUNK;
 
+/// Exact sums of a kernel call, and scaled ones.
+pub(super) fn sizes(layout: &RowLayout) -> (usize, usize) {
+    let totals = CHUNK * layout.tokens().min(Shape::ROW_TOKENS);
+    (totals * layout.groups_at_once(), totals)
+}
+
 impl Job<'_> {
     pub(super) fn int_row<Y: Element>(
         &self,
@@ -21,8 +27,8 @@ impl Job<'_> {
         let groups = layout.groups();
         let step = layout.groups_at_once();
         let largest = self.layout.mode.largest_sum(self.w.lut().image().count, self.w.group());
-        let most = CHUNK * layout.tokens().min(Shape::ROW_TOKENS);
-        let (all_sums, totals) = scratch.int_buffers(most * step, most);
+        let (sums, totals) = sizes(&layout);
+        let (all_sums, totals) = scratch.int_buffers(sums, totals);
         for first in rows.clone().step_by(CHUNK) {
             let chunk = first..rows.end.min(first + CHUNK);
             for (token, tokens) in layout.blocks() {

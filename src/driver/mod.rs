@@ -2,6 +2,7 @@
 
 mod int_panel;
 mod int_row;
+mod needs;
 mod panel;
 mod row;
 mod scale;
@@ -16,10 +17,11 @@ use crate::element::Element;
 use crate::epilogue::Epilogue;
 use crate::error::{Error, Result};
 use crate::mat::{MatMut, MatRef};
-use crate::options::{Mode, Options};
+use crate::options::{Mode, Options, Threads};
 use crate::quantize::TokenScale;
 use crate::weights::{GroupIndex, NonFinite, Weights};
 
+pub use needs::Needs;
 pub(crate) use threads::for_each_chunk;
 pub use workspace::{Scratch, Workspace};
 
@@ -90,7 +92,7 @@ pub fn matmul<X: Element, Y: Element>(
     workspace: &mut Workspace,
 ) -> Result<()> {
     check(w, x.rows(), &y, 0..w.n(), epilogue)?;
-    prepare(w, options)?;
+    prepare(w, options.mode, options.threads)?;
     workspace.activations.pack(w, x, options)?;
     matmul_packed(w, &workspace.activations, y, epilogue, options, &workspace.scratch)
 }
@@ -109,7 +111,7 @@ pub fn matmul_packed<Y: Element>(
     scratch: &workspace::Pool,
 ) -> Result<()> {
     check(w, x.m(), &y, 0..w.n(), epilogue)?;
-    prepare(w, options)?;
+    prepare(w, options.mode, options.threads)?;
     let layout = x.layout_for(w, options)?;
     let job = Job { w, x: x.values(), tokens: x.tokens(), layout, epilogue };
     threads::run(&job, y.columns(), options.threads, scratch);
@@ -160,7 +162,7 @@ pub fn matmul_rows<Y: Element>(
     scratch: &mut Scratch,
 ) -> Result<()> {
     check(w, x.m(), &y, rows.clone(), epilogue)?;
-    prepare(w, options)?;
+    prepare(w, options.mode, Threads::One)?;
     let layout = x.layout_for(w, options)?;
     let job = Job { w, x: x.values(), tokens: x.tokens(), layout, epilogue };
     job.run(rows, y.columns(), scratch);
@@ -168,12 +170,12 @@ pub fn matmul_rows<Y: Element>(
 }
 
 /// Refuses codes in use that stand for NaN or infinity, as far as the weights' policy and the mode do.
-fn prepare(w: &Weights<'_>, options: &Options) -> Result<()> {
-    if options.mode != Mode::F32 && w.non_finite() == NonFinite::Propagate && !w.lut().is_finite() {
+fn prepare(w: &Weights<'_>, mode: Mode, threads: Threads) -> Result<()> {
+    if mode != Mode::F32 && w.non_finite() == NonFinite::Propagate && !w.lut().is_finite() {
         let why = "NaN and infinity can be propagated in mode f32 only";
-        return Err(Error::invalid(w.name(), format!("{why}, not in {}", options.mode)));
+        return Err(Error::invalid(w.name(), format!("{why}, not in {mode}")));
     }
-    w.prepare()
+    threads.install(|| w.prepare())
 }
 
 fn check<Y: Element>(

@@ -16,6 +16,9 @@ const BLOCK: usize = 512;
 /// Distance of the rows of sums; the extra line keeps a column of them out of one L1 set.
 const STRIDE: usize = BLOCK + 16;
 
+/// Sums of a panel.
+pub(super) const SUMS: usize = PANEL_ROWS * STRIDE;
+
 impl Job<'_> {
     pub(super) fn panel<Y: Element>(
         &self,
@@ -23,7 +26,7 @@ impl Job<'_> {
         y: &mut Columns<'_, Y>,
         scratch: &mut Scratch,
     ) {
-        let (sums, panel) = scratch.panel_buffers(PANEL_ROWS * STRIDE);
+        let (sums, panel) = scratch.panel_buffers(SUMS);
         // Loop 5: blocks of tokens, whole tiles each.
         let block = BLOCK - BLOCK % self.layout.kernel.tile_width();
         for token in (0..self.layout.m).step_by(block) {

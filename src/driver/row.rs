@@ -10,6 +10,9 @@ use crate::element::Element;
 /// Rows of a kernel call: few enough for their sums to stay in L1, enough to make calls cheap.
 pub(super) const CHUNK: usize = 64;
 
+/// Sums of a kernel call.
+pub(super) const SUMS: usize = CHUNK * Shape::ROW_TOKENS;
+
 impl Job<'_> {
     pub(super) fn row<Y: Element>(
         &self,
@@ -18,7 +21,7 @@ impl Job<'_> {
         scratch: &mut Scratch,
     ) {
         let x = RowInput { x: self.x, tokens: self.layout.tokens() };
-        let sums = scratch.sums.take(CHUNK * Shape::ROW_TOKENS);
+        let sums = scratch.sums(SUMS);
         for first in rows.clone().step_by(CHUNK) {
             let chunk = first..rows.end.min(first + CHUNK);
             self.layout.kernel.row(&self.w.portion(chunk.clone()), &x, sums, CHUNK);

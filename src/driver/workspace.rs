@@ -1,11 +1,14 @@
 //! Memory that products need, kept from call to call.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lutmul_kernels::{IntPanel, IntRow, PANEL_COLS, PANEL_ROWS, PANEL_STEPS, PanelRow};
 
+use super::Needs;
 use crate::activations::Activations;
 use crate::aligned::Aligned;
+use crate::error::{Error, Result};
+use crate::options::Threads;
 
 const INT_ROW: usize = PANEL_STEPS + 16;
 
@@ -13,10 +16,13 @@ const INT_ROW: usize = PANEL_STEPS + 16;
 /// the sums of 48 rows × 512 tokens), 2 KiB in the row shape. In integer modes up to 950 KiB
 /// (1.3 MiB with images of three bytes), and 4 KiB for each group of columns. Allocated by the first product.
 #[derive(Debug, Default)]
-pub struct Scratch {
-    pub(super) sums: Aligned,
-    panel: Aligned,
-}
+pub struct Scratch(Aligned);
+
+/// Floats of a row of a decoded panel.
+const ROW: usize = PANEL_COLS + 16;
+
+/// The most groups of columns in an integer panel, and starts of sums: one for 32 codes.
+const GROUPS: usize = PANEL_ROWS * PANEL_STEPS / 8;
 
 impl Scratch {
     /// An empty one.
@@ -26,43 +32,71 @@ impl Scratch {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.sums.bytes() + self.panel.bytes()
+        self.0.bytes()
+    }
+
+    /// Has memory for products that need no more than that, so that they allocate nothing.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if there is not so much.
+    pub fn reserve(&mut self, needs: Needs) -> Result<()> {
+        let (what, bytes) = ("scratch", needs.scratch());
+        if self.0.reserve(needs.scratch) { Ok(()) } else { Err(Error::Memory { what, bytes }) }
+    }
+
+    /// Room for sums.
+    pub(super) fn sums(&mut self, sums: usize) -> &mut [f32] {
+        self.0.take(sums)
+    }
+
+    /// Floats of [`Scratch::panel_buffers`].
+    pub(super) fn panel_len(sums: usize) -> usize {
+        sums + PANEL_ROWS * ROW
     }
 
     /// Room for `sums` sums, and for a panel.
     pub(super) fn panel_buffers(&mut self, sums: usize) -> (&mut [f32], &mut [PanelRow]) {
-        const ROW: usize = PANEL_COLS + 16;
-        let panel = self.panel.take(PANEL_ROWS * ROW);
-        (self.sums.take(sums), panel.as_chunks_mut::<ROW>().0)
+        let (sums, panel) = self.0.take(Self::panel_len(sums)).split_at_mut(sums);
+        (sums, panel.as_chunks_mut::<ROW>().0)
     }
 }
 
 /// Room for integer modes.
 impl Scratch {
+    /// Floats of [`Scratch::int_buffers`].
+    pub(super) fn int_len(sums: usize, totals: usize) -> usize {
+        2 * (sums + totals)
+    }
+
     /// Room for exact sums, and for what they become when scaled.
     pub(super) fn int_buffers(&mut self, sums: usize, totals: usize) -> (&mut [i64], &mut [f64]) {
-        let both = self.sums.take(2 * (sums + totals));
+        let both = self.0.take(Self::int_len(sums, totals));
         let (sums, totals) = both.split_at_mut(2 * sums);
         (bytemuck::cast_slice_mut(sums), bytemuck::cast_slice_mut(totals))
     }
 
+    /// Floats of [`Scratch::int_panel_buffers`].
+    pub(super) fn int_panel_len(sums: usize, planes: usize) -> usize {
+        let rows = PANEL_ROWS * IntPanel::pitch(planes, false);
+        2 * (plane_sums(sums, planes) + sums + GROUPS) + rows * INT_ROW + planes * GROUPS
+    }
+
     /// Room for the sums of a panel, and for one of an image with that many planes.
     pub(super) fn int_panel_buffers(&mut self, sums: usize, planes: usize) -> IntPanelBuffers<'_> {
-        // The most groups of columns in a panel, and starts: one for 32 codes.
-        const GROUPS: usize = PANEL_ROWS * PANEL_STEPS / 8;
         let rows = PANEL_ROWS * IntPanel::pitch(planes, false);
-        // Those of a third plane are apart.
-        let plane_sums = if planes > 2 { 2 * sums } else { sums };
-        let floats = self.sums.take(2 * (plane_sums + sums + GROUPS));
-        let all: &mut [f64] = bytemuck::cast_slice_mut(floats);
-        let (totals, rest) = all.split_at_mut(sums);
-        let (sums, scales) = rest.split_at_mut(plane_sums);
-        let panel: &mut [u32] =
-            bytemuck::cast_slice_mut(self.panel.take(rows * INT_ROW + planes * GROUPS));
-        let (panel, starts) = panel.split_at_mut(rows * INT_ROW);
+        let all = self.0.take(Self::int_panel_len(sums, planes));
+        let (wide, panel) = all.split_at_mut(2 * (plane_sums(sums, planes) + sums + GROUPS));
+        let (totals, rest) = bytemuck::cast_slice_mut(wide).split_at_mut(sums);
+        let (sums, scales) = rest.split_at_mut(plane_sums(sums, planes));
+        let (panel, starts) = bytemuck::cast_slice_mut(panel).split_at_mut(rows * INT_ROW);
         let panel = panel.as_chunks_mut::<INT_ROW>().0;
         IntPanelBuffers { sums, totals, scales, panel, starts: bytemuck::cast_slice_mut(starts) }
     }
+}
+
+/// Sums of a panel's planes: those of a third one are apart.
+fn plane_sums(sums: usize, planes: usize) -> usize {
+    if planes > 2 { 2 * sums } else { sums }
 }
 
 /// What the panel shape of integer modes needs.
@@ -85,19 +119,31 @@ pub struct Pool(Vec<Mutex<Scratch>>);
 
 impl Pool {
     fn new() -> Self {
-        #[cfg(feature = "rayon")]
-        let threads = rayon::current_num_threads();
-        #[cfg(not(feature = "rayon"))]
-        let threads = 1;
+        let threads = match Threads::current() {
+            Threads::One => 1,
+            #[cfg(feature = "rayon")]
+            Threads::Rayon => rayon::current_num_threads(),
+        };
         Self((0..threads).map(|_| Mutex::default()).collect())
+    }
+
+    /// Has memory for products that need no more than that, on any of the threads.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if there is not so much.
+    pub fn reserve(&self, needs: Needs) -> Result<()> {
+        self.0.iter().try_for_each(|scratch| lock(scratch).reserve(needs))
     }
 
     /// Lends a thread's scratch. Threads beyond those known when the pool was made share some.
     pub(super) fn with(&self, thread: usize, work: impl FnOnce(&mut Scratch)) {
-        let scratch = &self.0[thread % self.0.len()];
-        // What a panic leaves behind is only scratch.
-        work(&mut scratch.lock().unwrap_or_else(PoisonError::into_inner));
+        work(&mut lock(&self.0[thread % self.0.len()]));
     }
+}
+
+fn lock(scratch: &Mutex<Scratch>) -> MutexGuard<'_, Scratch> {
+    // What a panic leaves behind is only scratch.
+    scratch.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Memory that products need, kept from call to call: packed activations ([`Activations`]) and a
@@ -122,10 +168,28 @@ impl Workspace {
         &self.scratch
     }
 
+    /// Has memory for products that need no more than that: they allocate nothing.
+    ///
+    /// ```
+    /// use lutmul::{Format, Granularity, Needs, Options, Weights, Workspace};
+    ///
+    /// let w = Weights::encode(&[0.5f32; 64], (1, 64), &Format::E4m3, Granularity::Row)?;
+    /// let (options, mut workspace) = (Options::new()?, Workspace::new());
+    /// workspace.reserve(Needs::up_to(&w, 16, &options)?)?; // products of 1 to 16 tokens
+    /// # Ok::<(), lutmul::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if there is not so much.
+    pub fn reserve(&mut self, needs: Needs) -> Result<()> {
+        self.activations.reserve(needs)?;
+        self.scratch.reserve(needs)
+    }
+
     /// Bytes held at this moment.
     pub fn bytes(&self) -> usize {
-        let lock = |s: &Mutex<Scratch>| s.lock().unwrap_or_else(PoisonError::into_inner).bytes();
-        self.activations.bytes() + self.scratch.0.iter().map(lock).sum::<usize>()
+        let scratch = self.scratch.0.iter().map(|scratch| lock(scratch).bytes());
+        self.activations.bytes() + scratch.sum::<usize>()
     }
 }
 

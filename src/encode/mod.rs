@@ -11,7 +11,7 @@ mod kmeans;
 mod nearest;
 mod scan;
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use crate::bands;
 use crate::buffer::Buffer;
@@ -202,26 +202,19 @@ fn unit_of(format: &Format, span: &Span, top: f32) -> Unit {
 
 /// Table, coder and top magnitude of a format whose table doesn't depend on the weights.
 fn fixed_table(format: &Format) -> Option<(Lut, Coder, f32)> {
-    let (lut, coder) = match format {
-        Format::QinsLinear => (Lut::qins_linear(), Coder::Magnitude),
-        Format::Int8 => return Some((Lut::int8(), Coder::Signed, 127.0)),
-        Format::QinsInverse => {
-            let lut = Lut::qins_inverse(256.0).ok()?;
-            let search = Box::new(Nearest::new(lut.values(), 1..=255));
-            (lut, Coder::Nearest { search, magnitudes: true })
-        }
-        Format::E4m3 => nearest(Lut::e4m3(), false),
-        Format::E5m2 => nearest(Lut::e5m2(), false),
-        Format::Table(lut) => nearest(lut.clone(), format.has_signs()),
-        Format::QinsLog | Format::KMeans | Format::KMeansSigned => return None,
-    };
+    let lut = format.lut()?;
     let top = lut.max_abs();
+    let (coder, top) = match format {
+        Format::QinsLinear => (Coder::Magnitude, top),
+        Format::Int8 => (Coder::Signed, 127.0),
+        Format::QinsInverse => (nearest(&lut, 1..=255, true), top),
+        _ => (nearest(&lut, 0..=255, format.has_signs()), top),
+    };
     Some((lut, coder, top))
 }
 
-fn nearest(lut: Lut, magnitudes: bool) -> (Lut, Coder) {
-    let search = Box::new(Nearest::new(lut.values(), 0..=255));
-    (lut, Coder::Nearest { search, magnitudes })
+fn nearest(lut: &Lut, codes: RangeInclusive<u8>, magnitudes: bool) -> Coder {
+    Coder::Nearest { search: Box::new(Nearest::new(lut.values(), codes)), magnitudes }
 }
 
 /// A band of rows, and where its results go.
@@ -309,12 +302,12 @@ impl<T: Element> Source<'_, T> {
         if let Format::QinsLog = format {
             let smallest = spans.iter().filter_map(Span::ratio).fold(1.0, f64::min);
             let lut = Lut::qins_log(libm::log(smallest), 0.0)?;
-            let search = Box::new(Nearest::new(lut.values(), 1..=255));
-            return Ok((lut, Coder::Nearest { search, magnitudes }, 1.0));
+            let coder = nearest(&lut, 1..=255, magnitudes);
+            return Ok((lut, coder, 1.0));
         }
         let histogram = self.histogram(spans);
         let lut = kmeans::table(&histogram, magnitudes, 1.0)?;
-        let (lut, coder) = nearest(lut, magnitudes);
+        let coder = nearest(&lut, 0..=255, magnitudes);
         Ok((lut, coder, 1.0))
     }
 

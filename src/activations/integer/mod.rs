@@ -8,10 +8,9 @@ use std::ops::Range;
 use lutmul_kernels::{Digits, Form, Kernel, LINE, Limbs, MULTIPLIED};
 
 use super::Layout;
-use crate::aligned::Aligned;
 use crate::driver::Shape;
 use crate::element::Element;
-use crate::error::{Error, Result, area};
+use crate::error::{Error, Result};
 use crate::mat::MatRef;
 use crate::options::{Mode, Threads};
 use crate::quantize::{self, TokenScale};
@@ -53,20 +52,15 @@ pub(super) fn check(w: &Weights<'_>, mode: Mode) -> Result<()> {
     Ok(())
 }
 
-/// Quantises and packs x.
+/// Quantises and packs x, which is not empty.
 pub(super) fn pack<X: Element>(
     x: MatRef<'_, X>,
     layout: &Layout,
-    packed: &mut Aligned,
+    packed: &mut [f32],
     tokens: &mut Vec<TokenScale>,
     threads: Threads,
-) -> Result<()> {
-    let (m, k) = (layout.m, layout.k);
-    tokens.clear();
-    if m == 0 || k == 0 {
-        return Ok(());
-    }
-    tokens.resize(m, TokenScale::default());
+) {
+    tokens.resize(layout.m, TokenScale::default());
     crate::driver::for_each_chunk(tokens, TOKENS, threads, |i, tokens| {
         pulp::Arch::new().dispatch(
             #[inline(always)]
@@ -81,8 +75,7 @@ pub(super) fn pack<X: Element>(
     match layout.shape {
         Shape::Row => {
             let rows = RowLayout::new(layout);
-            let len = area("packed activations", rows.tokens(), rows.token_bytes())?;
-            let packed = &mut bytemuck::cast_slice_mut(packed.take(len.div_ceil(4)))[..len];
+            let packed: &mut [u8] = bytemuck::cast_slice_mut(packed);
             for block in rows.blocks() {
                 let bytes = [block.0, block.0 + block.1].map(|token| token * rows.token_bytes());
                 row::pack(&quantiser, &rows, block, &mut packed[bytes[0]..bytes[1]]);
@@ -90,8 +83,7 @@ pub(super) fn pack<X: Element>(
         }
         Shape::Panel => {
             let panel = PanelLayout::new(layout);
-            let len = area("packed activations", layout.tokens(), panel.token_words())?;
-            let packed: &mut [u32] = bytemuck::cast_slice_mut(packed.take(len));
+            let packed: &mut [u32] = bytemuck::cast_slice_mut(packed);
             let full = layout.kernel.int_tile_width(layout.limbs);
             let tile = |i: usize, packed: &mut [u32]| {
                 panel::pack_tile(&quantiser, &panel, i * full, packed);
@@ -99,7 +91,6 @@ pub(super) fn pack<X: Element>(
             crate::driver::for_each_chunk(packed, full * panel.token_words(), threads, tile);
         }
     }
-    Ok(())
 }
 
 /// The largest magnitude of a row.
