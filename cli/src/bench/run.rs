@@ -68,6 +68,8 @@ impl Plan {
 struct Material {
     pages: Pages,
     format: &'static str,
+    /// Whether mode f32 is measured: images make no difference to it.
+    floats: bool,
     /// For products of few tokens, as many copies as it takes; if warm, some rows only.
     row: Vec<Weights<'static>>,
     /// For others.
@@ -190,10 +192,10 @@ impl Bench<'_> {
                             None => copies(&w, 1, *pages)?,
                         };
                     }
-                    for image in &plan.images {
+                    for (i, image) in plan.images.iter().enumerate() {
                         let [row, panel] = [&row, &panel].map(|copies| with_image(copies, *image));
                         let (pages, format) = (*pages, format.name());
-                        materials.push(Material { pages, format, row, panel });
+                        materials.push(Material { pages, format, floats: i == 0, row, panel });
                     }
                 }
             }
@@ -229,7 +231,8 @@ impl Bench<'_> {
         let pages = Some(material.pages).filter(|_| !(plan.warm && quick));
         for m in plan.tokens.iter().filter(|m| Shape::of(w, **m) == shape) {
             for team in self.teams.values() {
-                for mode in &plan.modes {
+                let modes = plan.modes.iter();
+                for mode in modes.filter(|mode| material.floats || mode.is_integer()) {
                     for kernel in &plan.kernels {
                         let options = Options::with_kernel(*kernel);
                         let options = options.mode(*mode).threads(team.option());
