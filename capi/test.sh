@@ -129,7 +129,7 @@ ggml() {
   "$target/capi/ggml"
 }
 
-# sanitized NAME TRIPLE RUSTFLAGS CFLAGS...: the programs, with Rust's and C's code both instrumented.
+# sanitized NAME TRIPLE RUSTFLAGS CFLAGS...: the programs, with Rust's code instrumented, and C's if CFLAGS say so.
 sanitized() {
   local name=$1 triple=$2 rustflags=$3
   shift 3
@@ -155,8 +155,13 @@ address() {
 thread() {
   say "ThreadSanitizer"
   nightly ThreadSanitizer || return 0
+  # gcc's own runtime lacks functions that Rust's code calls. So it is Rust's, which knows of pthreads what C does,
+  # and C's code is as it is: it has no data that threads share but a counter under a lock.
+  local runtime
+  runtime=$(rustc +nightly --print target-libdir)/librustc-nightly_rt.tsan.a
   CARGO_PROFILE_DEV_OPT_LEVEL=1 sanitized tsan x86_64-unknown-linux-gnu \
-    '-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer' -fsanitize=thread
+    '-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer' \
+    "-Wl,--whole-archive,$runtime,--no-whole-archive"
 }
 
 aarch64() {

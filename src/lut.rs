@@ -17,6 +17,8 @@ pub struct Lut(Arc<Prepared>);
 #[derive(Debug)]
 struct Prepared {
     table: Table,
+    /// Whether all entries are finite: every product asks, and 256 of them take a tenth of a small one.
+    finite: bool,
     /// The most bytes of the image.
     image_bytes: usize,
     image: OnceLock<Image>,
@@ -42,7 +44,8 @@ impl Lut {
     }
 
     fn prepared(table: Table, image_bytes: usize) -> Self {
-        Self(Arc::new(Prepared { table, image_bytes, image: OnceLock::new() }))
+        let finite = table.values.iter().all(|v| v.is_finite());
+        Self(Arc::new(Prepared { table, finite, image_bytes, image: OnceLock::new() }))
     }
 
     /// Builds a table from a formula that is known to be finite for code 255.
@@ -126,7 +129,7 @@ impl Lut {
 
     /// Whether every entry is finite, so that no scan for used NaN codes is needed.
     pub fn is_finite(&self) -> bool {
-        self.values().iter().all(|v| v.is_finite())
+        self.0.finite
     }
 
     /// If the entries are `c − 1` times one step, each within one ulp of the largest entry (as in
