@@ -129,15 +129,14 @@ ggml() {
   "$target/capi/ggml"
 }
 
-# sanitized NAME TRIPLE RUSTFLAGS CFLAGS...: the programs, with Rust's code instrumented, and C's if CFLAGS say so.
+# sanitized NAME RUSTFLAGS CFLAGS...: builds the programs with Rust's code instrumented, and C's if CFLAGS say so.
 sanitized() {
-  local name=$1 triple=$2 rustflags=$3
-  shift 3
+  local name=$1 rustflags=$2 triple=x86_64-unknown-linux-gnu
+  shift 2
   RUSTFLAGS=$rustflags CARGO_TARGET_DIR=$target/$name \
     cargo +nightly build --quiet --target "$triple" -p lutmul-kernels -p lutmul -p lutmul-capi --all-features
   build "$target/capi/$name" gcc "${c[@]}" -Icapi/include "$@" -- \
     "$target/$name/$triple/debug/liblutmul_capi.a"
-  run "$target/capi/$name" 5 env
 }
 
 nightly() {
@@ -149,19 +148,24 @@ nightly() {
 address() {
   say "AddressSanitizer"
   nightly AddressSanitizer || return 0
-  sanitized asan x86_64-unknown-linux-gnu -Zsanitizer=address -fsanitize=address,undefined
+  sanitized asan -Zsanitizer=address -fsanitize=address,undefined
+  run "$target/capi/asan" 5 env
 }
 
+# gcc's own runtime lacks functions that Rust's code calls, so it is Rust's, which knows of pthreads what C does. C's
+# code is as it is: its threads share a counter under a lock. Rust's std is not instrumented, and rayon's threads,
+# which wait by means of it, would seem to race: so the programs are those whose threads are C's.
 thread() {
   say "ThreadSanitizer"
   nightly ThreadSanitizer || return 0
-  # gcc's own runtime lacks functions that Rust's code calls. So it is Rust's, which knows of pthreads what C does,
-  # and C's code is as it is: it has no data that threads share but a counter under a lock.
   local runtime
   runtime=$(rustc +nightly --print target-libdir)/librustc-nightly_rt.tsan.a
-  CARGO_PROFILE_DEV_OPT_LEVEL=1 sanitized tsan x86_64-unknown-linux-gnu \
+  CARGO_PROFILE_DEV_OPT_LEVEL=1 sanitized tsan \
     '-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer' \
     "-Wl,--whole-archive,$runtime,--no-whole-archive"
+  "$target/capi/tsan/threads"
+  "$target/capi/tsan/rows_test"
+  leave_out "ThreadSanitizer: lutmul's own threads"
 }
 
 aarch64() {
