@@ -12,8 +12,10 @@ type Gemm = GemmExecutor<u8, i8, i32>;
 /// candle's.
 pub struct U8I8;
 
-/// u8 that stands for 0.
-const ZERO: u8 = 128;
+/// The u8 that stands for 0 in activations of 8 bits, and of 7: all that kernels take which add pairs of
+/// products in 16 bits (AVX2). Of 8 bits these would saturate: 2 · 255 · 128 is beyond i16, 2 · 127 · 128 is not.
+const ZERO_OF_8: u8 = 128;
+const ZERO_OF_7: u8 = 64;
 
 impl Peer for U8I8 {
     fn name(&self) -> &'static str {
@@ -37,13 +39,20 @@ struct Packed {
     w: Weights<'static>,
 }
 
+impl Packed {
+    fn zero(&self) -> u8 {
+        if self.gemm.may_saturate() { ZERO_OF_7 } else { ZERO_OF_8 }
+    }
+}
+
 impl Encoded for Packed {
     fn about(&self) -> About {
         // The kernel for AVX-512 has one name with and without VNNI; without, sums of pairs saturate.
         let name = self.gemm.kernel_name();
         let vnni = name.ends_with("avx512") && !self.gemm.may_saturate();
         let kernel = format!("{name}{}", if vnni { "-vnni" } else { "" });
-        About { format: "int8", scales: "row", mode: "u8", kernel: Some(kernel) }
+        let mode = if self.zero() == ZERO_OF_7 { "u7" } else { "u8" };
+        About { format: "int8", scales: "row", mode, kernel: Some(kernel) }
     }
 
     fn bytes(&self) -> usize {
@@ -57,15 +66,16 @@ impl Encoded for Packed {
     }
 
     fn product<'a>(&'a self, x: &'a [f32], _: &'a Team) -> Result<Option<Box<dyn Product + 'a>>> {
-        let k = self.w.k();
+        let (k, zero) = (self.w.k(), self.zero());
+        let limit = f32::from(zero - 1);
         let (mut tokens, mut steps) = (Vec::with_capacity(x.len()), Vec::new());
         for x in x.chunks_exact(k) {
-            let step = x.iter().fold(0f32, |max, x| max.max(x.abs())) / 127.0;
-            let quantise = |x: &f32| ((x / step).round_ties_even() as i8 as u8).wrapping_add(ZERO);
+            let step = x.iter().fold(0f32, |max, x| max.max(x.abs())) / limit;
+            let quantise = |x: &f32| ((x / step).round_ties_even() as i8 as u8).wrapping_add(zero);
             tokens.extend(x.iter().map(quantise));
             steps.push(step);
         }
-        let zeros = vec![ZERO; steps.len()];
+        let zeros = vec![zero; steps.len()];
         // Nothing that could be taken for a result, and memory that is there when time runs.
         let sums = vec![i32::MIN; steps.len() * self.w.n()];
         Ok(Some(Box::new(Timed { weights: self, tokens, steps, zeros, sums })))
