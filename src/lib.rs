@@ -68,7 +68,7 @@
 //!   names tensor, row and column.
 //! - f16 and bf16 are widened exactly; y is rounded to them once.
 //! - Rounding mode and flushing of subnormal numbers at their defaults are a precondition, as they are for
-//!   all Rust code; [`check_environment`] finds out.
+//!   all Rust code; [`check_environment`] finds out, [`reset_environment`] restores them.
 //!
 //! # What integer modes promise
 //!
@@ -144,7 +144,7 @@ pub use error::{Error, Result};
 pub use format::Format;
 pub use half::{bf16, f16};
 pub use lut::Lut;
-pub use lutmul_kernels::{Image, Kernel, KernelInfo};
+pub use lutmul_kernels::{Image, Kernel, KernelInfo, reset_environment};
 pub use mat::{MatMut, MatRef};
 pub use options::{Mode, Options, Threads, check_environment, kernel};
 pub use report::ErrorReport;

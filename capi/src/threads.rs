@@ -48,7 +48,7 @@ impl Threads {
             .spawn_handler(|worker| {
                 let thread = thread::Builder::new().name(format!("lutmul-{}", worker.index()));
                 handles.push(thread.spawn(|| {
-                    lutmul_kernels::reset_environment();
+                    lutmul::reset_environment();
                     worker.run();
                 })?);
                 Ok(())
