@@ -1,5 +1,6 @@
 //! Bands of rows: the portions in which encoding, decoding and reports are handed to threads.
 
+#[cfg(feature = "rayon")]
 use crate::options::Threads;
 
 /// Weights of a band: 256 KiB of f32, so that a second look at a band finds it in L2.
