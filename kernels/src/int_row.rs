@@ -126,7 +126,7 @@ macro_rules! int_row_kernel {
             *to = sums;
         }
 
-/// Adds the lanes of sums to the totals of rows, by tokens. Rows are side by side: four of their sums
+        /// Adds the lanes of sums to the totals of rows, by tokens. Rows are side by side: four of their sums
         /// make one vector of lanes.
         ///
         /// The parts of a product, limb by limb and plane by plane, have magnitudes that add up to no more
