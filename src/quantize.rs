@@ -46,19 +46,25 @@ pub(crate) fn max_abs(x: &[f32]) -> f32 {
     f32::from_bits(bits)
 }
 
-/// Quantises a line, whose first element is that of a group of 32: integers, and what each group of them
-/// is to be multiplied by. Only A8 has multipliers other than 1.
+/// Quantises a line, whose first element is that of a group of 32: to integers, and gives what each group of
+/// them is to be multiplied by. Only A8 has multipliers other than 1.
 #[inline(always)]
-pub(crate) fn line(x: &[f32; LINE], scale: TokenScale, mode: Mode) -> ([i32; LINE], Multipliers) {
-    let (mut out, mut multipliers) = ([0; LINE], [1; LINE / MULTIPLIED]);
+pub(crate) fn line(
+    x: &[f32; LINE],
+    scale: TokenScale,
+    mode: Mode,
+    out: &mut [i32; LINE],
+) -> Multipliers {
+    let mut multipliers = [1; LINE / MULTIPLIED];
     if scale.inv == 0.0 {
-        return (out, multipliers);
+        *out = [0; LINE];
+        return multipliers;
     }
     if mode != Mode::A8 {
         for (out, x) in out.iter_mut().zip(x) {
             *out = round_half_even(f64::from(*x) * scale.inv);
         }
-        return (out, multipliers);
+        return multipliers;
     }
     let groups = x.as_chunks::<MULTIPLIED>().0.iter().zip(out.as_chunks_mut::<MULTIPLIED>().0);
     for ((group, out), to) in groups.zip(&mut multipliers) {
@@ -68,21 +74,20 @@ pub(crate) fn line(x: &[f32; LINE], scale: TokenScale, mode: Mode) -> ([i32; LIN
             *out = round_half_even(f64::from(*x) * scale.inv / multiplier);
         }
     }
-    (out, multipliers)
+    multipliers
 }
 
 /// Multipliers of a line.
 pub(crate) type Multipliers = [i32; LINE / MULTIPLIED];
 
-/// The integers of a line, multipliers multiplied in.
+/// Multiplies the multipliers into the integers of a line.
 #[inline(always)]
-pub(crate) fn multiplied(mut line: [i32; LINE], by: Multipliers) -> [i32; LINE] {
+pub(crate) fn multiply(line: &mut [i32; LINE], by: Multipliers) {
     for (line, by) in line.as_chunks_mut::<MULTIPLIED>().0.iter_mut().zip(by) {
         for x in line {
             *x *= by;
         }
     }
-    line
 }
 
 /// A8's integer multiplier of a group: the smallest in 1…255 that lets its digits reach `max`.

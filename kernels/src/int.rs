@@ -1,6 +1,6 @@
 //! What integer kernels are handed. See [`crate::image`] for what stands for a weight.
 
-use crate::image::Image;
+use crate::image::{Image, Magnitudes};
 use crate::portion::LINE;
 
 /// Steps of an integer panel: a step is 32 bits of a row, four bytes or two 16-bit words. With 48
@@ -74,13 +74,12 @@ impl Limbs {
         if self.words() { 2 } else { 1 }
     }
 
-    /// Cuts a line of integers into limbs, the most significant first (as many as there are weights).
+    /// Cuts a line of integers into limbs, the most significant first: as many as there are weights.
     ///
     /// In a balanced system of an odd base the digits are unique, so any way to find them will do:
     /// this one rounds in f64, which compilers vectorise where they don't an integer division.
     #[inline(always)]
-    pub fn cut(self, line: [i32; LINE]) -> [[i32; LINE]; 3] {
-        let mut limbs = [[0; LINE]; 3];
+    pub fn cut(self, line: [i32; LINE], limbs: &mut [[i32; LINE]; 3]) {
         let mut rest = line;
         for (limb, weight) in limbs.iter_mut().zip(self.weights) {
             if *weight == 1 {
@@ -93,7 +92,6 @@ impl Limbs {
                 *rest -= *limb * weight;
             }
         }
-        limbs
     }
 }
 
@@ -136,6 +134,14 @@ impl<'a> IntPortion<'a> {
     /// Lines of the portion, the last one possibly partial.
     pub fn lines(&self) -> usize {
         self.cols.div_ceil(LINE)
+    }
+
+    /// The image's formula, if it goes with the signs there are, as in
+    /// [`Portion::closed_form`](crate::Portion::closed_form).
+    pub fn closed_form(&self) -> Option<Magnitudes> {
+        self.image
+            .closed_form
+            .filter(|form| self.signs.is_some() == matches!(form, Magnitudes::BelowOne))
     }
 
     /// A row's codes from the portion's first column to the end of the row.

@@ -19,7 +19,10 @@ macro_rules! int_panel_kernel {
 
         $(#[target_feature(enable = $feature)])*
         #[inline(never)]
-        fn int_panel_loop<const D: u8, const P: usize>(w: &IntPortion<'_>, panel: &mut IntPanelMut<'_>) {
+        fn int_panel_loop<const D: u8, const SIGNED: bool, const P: usize>(
+            w: &IntPortion<'_>,
+            panel: &mut IntPanelMut<'_>,
+        ) {
             const { assert!(P <= crate::image::IMAGE_PLANES) };
             let image = load_image::<D, P>(w.image);
             let full = ((w.stride - w.first) / LINE).min(w.lines());
@@ -32,12 +35,13 @@ macro_rules! int_panel_kernel {
                 let lines = RowLines::of(w, row, 0..full);
                 for (line, codes) in lines.codes.iter().enumerate() {
                     prefetch(w.codes, row * w.stride + w.first + (line + AHEAD) * LINE);
-                    let signs = lines.signs.get(line).map_or(0, |signs| u64::from_le_bytes(*signs));
-                    int_store(&int_decode::<D, P>(&image, codes, signs), to, line);
+                    let signs = if SIGNED { u64::from_le_bytes(lines.signs[line]) } else { 0 };
+                    int_store(&int_decode::<D, SIGNED, P>(&image, codes, signs), to, line);
                 }
                 if full < w.lines() {
                     let ([codes], [signs]) = row_tail(w, row, full);
-                    int_store(&int_decode::<D, P>(&image, &codes, u64::from_le_bytes(signs)), to, full);
+                    let signs = u64::from_le_bytes(signs);
+                    int_store(&int_decode::<D, SIGNED, P>(&image, &codes, signs), to, full);
                 }
                 if WORDS {
                     continue;

@@ -15,7 +15,7 @@ macro_rules! int_row_kernel {
         use std::ops::Range;
 
         $(#[target_feature(enable = $feature)])*
-        fn int_row_loop<const D: u8, const P: usize, const R: usize, const N: usize>(
+        fn int_row_loop<const D: u8, const SIGNED: bool, const P: usize, const R: usize, const N: usize>(
             w: &IntPortion<'_>,
             x: &IntRowInput<'_>,
             token: usize,
@@ -49,14 +49,14 @@ macro_rules! int_row_kernel {
                         let mut sums = [[[int_zero(); P]; N]; R];
                         let end = to.min(block + FLUSH);
                         let x = (x_lines, vectors);
-                        int_lines::<D, P, R, N>(&image, &whole, x, block..end.min(full), ahead, &mut sums);
+                        int_lines::<D, SIGNED, P, R, N>(&image, &whole, x, block..end.min(full), ahead, &mut sums);
                         if end > full {
                             let mut rows_lines = [RowLines::default(); R];
                             for (lines, (codes, signs)) in rows_lines.iter_mut().zip(&tails) {
                                 *lines = RowLines { codes, signs: w.signs.map_or(&[], |_| signs) };
                             }
                             let x = (&x_lines[full * vectors..], vectors);
-                            int_lines::<D, P, R, N>(
+                            int_lines::<D, SIGNED, P, R, N>(
                                 &image, &rows_lines, x, 0..1, NOTHING_AHEAD, &mut sums,
                             );
                         }
@@ -80,7 +80,7 @@ macro_rules! int_row_kernel {
         /// in memory.
         $(#[target_feature(enable = $feature)])*
         #[inline(never)]
-        fn int_lines<const D: u8, const P: usize, const R: usize, const N: usize>(
+        fn int_lines<const D: u8, const SIGNED: bool, const P: usize, const R: usize, const N: usize>(
             image: &IntRegs,
             rows: &[RowLines<'_>; R],
             (x, vectors): (&[[Limb; LINE]], usize),
@@ -89,11 +89,18 @@ macro_rules! int_row_kernel {
             to: &mut [[[I; P]; N]; R],
         ) {
             let mut sums = *to;
-            let signed = !rows[0].signs.is_empty();
-            for line in lines {
-                let x = x.get(line * vectors..).and_then(|x| x.first_chunk::<N>());
+            // As long as each other, so that no index is checked in the loop: the branches cost less than
+            // what they kept the compiler from, which had sums and x in memory between the rows.
+            let mut these = [RowLines::default(); R];
+            for (these, rows) in these.iter_mut().zip(rows) {
+                these.codes = &rows.codes[lines.clone()];
+                these.signs = if SIGNED { &rows.signs[lines.clone()] } else { &[] };
+            }
+            let x = &x[lines.start * vectors..];
+            for (i, line) in lines.enumerate() {
+                let x = x.get(i * vectors..).and_then(|x| x.first_chunk::<N>());
                 let Some(x) = x else { break };
-                if signed {
+                if SIGNED {
                     prefetch(ahead.signs, ahead.next_signs + line * LINE);
                 }
                 // Rows end: what is ahead is then the next group of rows.
@@ -102,8 +109,8 @@ macro_rules! int_row_kernel {
                 let mut weights: [Option<IntLine<P>>; R] = [None; R];
                 for r in 0..R {
                     prefetch(ahead.codes, codes_ahead.wrapping_add(r * ahead.stride));
-                    let signs = if signed { u64::from_le_bytes(rows[r].signs[line]) } else { 0 };
-                    let decoded = int_decode::<D, P>(image, &rows[r].codes[line], signs);
+                    let signs = if SIGNED { u64::from_le_bytes(these[r].signs[i]) } else { 0 };
+                    let decoded = int_decode::<D, SIGNED, P>(image, &these[r].codes[i], signs);
                     if N < SHARED {
                         for n in 0..N {
                             dot(&decoded, &x[n], &mut sums[r][n]);
@@ -169,7 +176,7 @@ macro_rules! int_row_kernel {
         }
 
         $(#[target_feature(enable = $feature)])*
-        fn int_row_planes<const D: u8, const P: usize>(
+        fn int_row_planes<const D: u8, const SIGNED: bool, const P: usize>(
             w: &IntPortion<'_>,
             x: &IntRowInput<'_>,
             out: &mut [i64],
@@ -192,19 +199,19 @@ macro_rules! int_row_kernel {
                 // Products of a line and one vector; not more than 16 of all rows and vectors, or the
                 // compiler leaves a loop over sums in memory.
                 match (const { P * if WORDS { 2 } else { 1 } }, tokens * limbs) {
-                    (6, 1) => int_row_loop::<D, P, 2, 1>(w, x, token, out, stride),
-                    (6, 2) => int_row_loop::<D, P, 1, 2>(w, x, token, out, stride),
-                    (_, 1) => int_row_loop::<D, P, 4, 1>(w, x, token, out, stride),
-                    (1 | 2, 2) => int_row_loop::<D, P, 4, 2>(w, x, token, out, stride),
-                    (_, 2) => int_row_loop::<D, P, 2, 2>(w, x, token, out, stride),
-                    (1, 3) => int_row_loop::<D, P, 4, 3>(w, x, token, out, stride),
-                    (2, 3) => int_row_loop::<D, P, 2, 3>(w, x, token, out, stride),
-                    (3, 3) => int_row_loop::<D, P, 1, 3>(w, x, token, out, stride),
-                    (1, 4) => int_row_loop::<D, P, 4, 4>(w, x, token, out, stride),
-                    (2, 4) => int_row_loop::<D, P, 2, 4>(w, x, token, out, stride),
-                    (_, 4) => int_row_loop::<D, P, 1, 4>(w, x, token, out, stride),
-                    (2, 6) if P == 2 => int_row_loop::<D, P, 1, 6>(w, x, token, out, stride),
-                    (2, 8) if P == 2 => int_row_loop::<D, P, 1, 8>(w, x, token, out, stride),
+                    (6, 1) => int_row_loop::<D, SIGNED, P, 2, 1>(w, x, token, out, stride),
+                    (6, 2) => int_row_loop::<D, SIGNED, P, 1, 2>(w, x, token, out, stride),
+                    (_, 1) => int_row_loop::<D, SIGNED, P, 4, 1>(w, x, token, out, stride),
+                    (1 | 2, 2) => int_row_loop::<D, SIGNED, P, 4, 2>(w, x, token, out, stride),
+                    (_, 2) => int_row_loop::<D, SIGNED, P, 2, 2>(w, x, token, out, stride),
+                    (1, 3) => int_row_loop::<D, SIGNED, P, 4, 3>(w, x, token, out, stride),
+                    (2, 3) => int_row_loop::<D, SIGNED, P, 2, 3>(w, x, token, out, stride),
+                    (3, 3) => int_row_loop::<D, SIGNED, P, 1, 3>(w, x, token, out, stride),
+                    (1, 4) => int_row_loop::<D, SIGNED, P, 4, 4>(w, x, token, out, stride),
+                    (2, 4) => int_row_loop::<D, SIGNED, P, 2, 4>(w, x, token, out, stride),
+                    (_, 4) => int_row_loop::<D, SIGNED, P, 1, 4>(w, x, token, out, stride),
+                    (2, 6) if P == 2 => int_row_loop::<D, SIGNED, P, 1, 6>(w, x, token, out, stride),
+                    (2, 8) if P == 2 => int_row_loop::<D, SIGNED, P, 1, 8>(w, x, token, out, stride),
                     other => unreachable!("{other:?} vectors"),
                 }
             }

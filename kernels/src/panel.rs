@@ -88,20 +88,16 @@ macro_rules! panel_kernel {
         }
 
         $(#[target_feature(enable = $feature)])*
-        fn panel_decoder<const D: u8>(
+        fn panel_decoder<const D: u8, const SIGNED: bool>(
             w: &Portion<'_>,
             lines: Range<usize>,
             panel: &mut [PanelRow],
         ) {
-            match (&w.scales.groups, w.signs.is_some()) {
-                (Groups::Whole, false) => panel_loop::<D, false, WHOLE>(w, lines, panel),
-                (Groups::Whole, true) => panel_loop::<D, true, WHOLE>(w, lines, panel),
-                (Groups::Lines(_), false) => panel_loop::<D, false, LINES>(w, lines, panel),
-                (Groups::Lines(_), true) => panel_loop::<D, true, LINES>(w, lines, panel),
-                (Groups::Pairs, false) => panel_loop::<D, false, PAIRS>(w, lines, panel),
-                (Groups::Pairs, true) => panel_loop::<D, true, PAIRS>(w, lines, panel),
-                (Groups::Quarters(_), false) => panel_loop::<D, false, QUARTERS>(w, lines, panel),
-                (Groups::Quarters(_), true) => panel_loop::<D, true, QUARTERS>(w, lines, panel),
+            match w.scales.groups {
+                Groups::Whole => panel_loop::<D, SIGNED, WHOLE>(w, lines, panel),
+                Groups::Lines(_) => panel_loop::<D, SIGNED, LINES>(w, lines, panel),
+                Groups::Pairs => panel_loop::<D, SIGNED, PAIRS>(w, lines, panel),
+                Groups::Quarters(_) => panel_loop::<D, SIGNED, QUARTERS>(w, lines, panel),
             }
         }
     };

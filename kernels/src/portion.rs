@@ -39,9 +39,14 @@ impl Portion<'_> {
         self.codes.len() / self.k
     }
 
-    /// The table's formula, if it gives all entries that are in use.
+    /// The table's formula, if it gives all entries that are in use and goes with the signs there are: a
+    /// plane of them beside magnitudes, none beside entries that have their own. No checkpoint has the
+    /// other two; they are looked up, so that kernels need no code for them.
     pub fn closed_form(&self) -> Option<ClosedForm> {
-        self.table.closed_form.filter(|_| self.finite || self.table.closed_form_total)
+        let total = self.finite || self.table.closed_form_total;
+        self.table
+            .closed_form
+            .filter(|form| total && self.signs.is_some() == matches!(form, ClosedForm::Magnitude))
     }
 
     /// Lines of a row, the last one possibly partial.

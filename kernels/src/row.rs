@@ -189,21 +189,17 @@ macro_rules! row_kernel {
         }
 
         $(#[target_feature(enable = $feature)])*
-        fn row_decoder<const D: u8>(
+        fn row_decoder<const D: u8, const SIGNED: bool>(
             w: &Portion<'_>,
             x: &RowInput<'_>,
             out: &mut [f32],
             stride: usize,
         ) {
-            match (&w.scales.groups, w.signs.is_some()) {
-                (Groups::Whole, false) => row_tokens::<D, false, WHOLE>(w, x, out, stride),
-                (Groups::Whole, true) => row_tokens::<D, true, WHOLE>(w, x, out, stride),
-                (Groups::Lines(_), false) => row_tokens::<D, false, LINES>(w, x, out, stride),
-                (Groups::Lines(_), true) => row_tokens::<D, true, LINES>(w, x, out, stride),
-                (Groups::Pairs, false) => row_tokens::<D, false, PAIRS>(w, x, out, stride),
-                (Groups::Pairs, true) => row_tokens::<D, true, PAIRS>(w, x, out, stride),
-                (Groups::Quarters(_), false) => row_tokens::<D, false, QUARTERS>(w, x, out, stride),
-                (Groups::Quarters(_), true) => row_tokens::<D, true, QUARTERS>(w, x, out, stride),
+            match w.scales.groups {
+                Groups::Whole => row_tokens::<D, SIGNED, WHOLE>(w, x, out, stride),
+                Groups::Lines(_) => row_tokens::<D, SIGNED, LINES>(w, x, out, stride),
+                Groups::Pairs => row_tokens::<D, SIGNED, PAIRS>(w, x, out, stride),
+                Groups::Quarters(_) => row_tokens::<D, SIGNED, QUARTERS>(w, x, out, stride),
             }
         }
     };

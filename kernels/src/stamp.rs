@@ -6,8 +6,9 @@
 /// The features named here make both the detection token and the `#[target_feature]`s, so that
 /// rustc rejects a primitive that needs a feature the token does not prove.
 ///
-/// - `decoders { NAME x unit, … }`: ways to decode, each a constant of the module; a unit is a power of
-///   two that decoded weights still lack.
+/// - `signed { NAME, … }` and `unsigned { NAME, … }`: ways to decode weights with a plane of signs and without,
+///   each a constant of the module.
+/// - `units { NAME x unit, … }` (optional): powers of two that decoded weights still lack.
 /// - `unrolled { NAME, … }` (optional): decoders whose rows the row kernel unrolls by hand.
 /// - `rows { tokens: rows x block, … }` (optional): rows side by side in the row kernel, and how many of
 ///   them are decoded before their products, for 1, 2, 4 and 8 tokens.
@@ -17,7 +18,9 @@ macro_rules! stamp {
         $(#[$doc:meta])*
         $token:ident,
         features { $($field:ident: $feature:tt),* $(,)? }
-        decoders { $($decoder:ident $(x $unit:literal)?),* $(,)? }
+        signed { $($signed:ident),* $(,)? }
+        unsigned { $($unsigned:ident),* $(,)? }
+        $(units { $($scaled:ident x $unit:literal),* $(,)? })?
         $(unrolled { $($unrolled:ident),* $(,)? })?
         $(rows { 1: $r1:literal x $b1:literal, 2: $r2:literal x $b2:literal, 4: $r4:literal x $b4:literal, 8: $r8:literal x $b8:literal })?
         tiles { $($width:literal x $height:literal),* $(,)? }
@@ -30,7 +33,7 @@ macro_rules! stamp {
         /// What decoded weights are to be multiplied with: a power of two.
         const fn unit(decoder: u8) -> f32 {
             match decoder {
-                $($($decoder => $unit,)?)*
+                $($($scaled => $unit,)*)?
                 _ => 1.0,
             }
         }
@@ -50,17 +53,19 @@ macro_rules! stamp {
 
         $(#[target_feature(enable = $feature)])*
         fn row(w: &Portion<'_>, x: &RowInput<'_>, out: &mut [f32], stride: usize) {
-            match decoder(w) {
-                $($decoder => row_decoder::<{ $decoder }>(w, x, out, stride),)*
-                other => unreachable!("decoder {other}"),
+            match (decoder(w), w.signs.is_some()) {
+                $(($signed, true) => row_decoder::<{ $signed }, true>(w, x, out, stride),)*
+                $(($unsigned, false) => row_decoder::<{ $unsigned }, false>(w, x, out, stride),)*
+                other => unreachable!("decoder {other:?}"),
             }
         }
 
         $(#[target_feature(enable = $feature)])*
         fn panel(w: &Portion<'_>, lines: Range<usize>, to: &mut [PanelRow]) {
-            match decoder(w) {
-                $($decoder => panel_decoder::<{ $decoder }>(w, lines, to),)*
-                other => unreachable!("decoder {other}"),
+            match (decoder(w), w.signs.is_some()) {
+                $(($signed, true) => panel_decoder::<{ $signed }, true>(w, lines, to),)*
+                $(($unsigned, false) => panel_decoder::<{ $unsigned }, false>(w, lines, to),)*
+                other => unreachable!("decoder {other:?}"),
             }
         }
 
@@ -94,13 +99,15 @@ pub(crate) use stamp;
 /// Stamps the integer kernels of an ISA, and their entry; see [`stamp!`]. Features have no names, since there
 /// is no token: pulp has none for some of them, and all that is asked of one is whether there are all.
 ///
-/// - `decoders { NAME x planes, … }`: ways to decode images, for each number of planes that they are for.
+/// - `signed { NAME x planes, … }` and `unsigned { … }`: ways to decode weights with a plane of signs and without,
+///   for each number of planes of the image that they are for.
 /// - `tiles { vectors: loop [rows, …], … }`: the micro-kernels of each loop of the panel shape, for images of
 ///   one, two and three planes (short groups: of one and two). Rows divide `PANEL_ROWS`.
 macro_rules! int_stamp {
     (
         features { $($feature:tt),* $(,)? }
-        decoders { $($decoder:ident x $planes:literal),* $(,)? }
+        signed { $($signed:ident x $signed_planes:literal),* $(,)? }
+        unsigned { $($unsigned:ident x $unsigned_planes:literal),* $(,)? }
         tiles {
             $(
                 $width:literal:
@@ -115,16 +122,26 @@ macro_rules! int_stamp {
 
         $(#[target_feature(enable = $feature)])*
         fn int_row(w: &IntPortion<'_>, x: &IntRowInput<'_>, out: &mut [i64], stride: usize) {
-            match (int_decoder(w.image), w.image.count) {
-                $(($decoder, $planes) => int_row_planes::<{ $decoder }, $planes>(w, x, out, stride),)*
+            match (int_decoder(w), w.image.count, w.signs.is_some()) {
+                $(($signed, $signed_planes, true) => {
+                    int_row_planes::<{ $signed }, true, $signed_planes>(w, x, out, stride)
+                })*
+                $(($unsigned, $unsigned_planes, false) => {
+                    int_row_planes::<{ $unsigned }, false, $unsigned_planes>(w, x, out, stride)
+                })*
                 other => unreachable!("decoder {other:?}"),
             }
         }
 
         $(#[target_feature(enable = $feature)])*
         fn int_panel(w: &IntPortion<'_>, panel: &mut IntPanelMut<'_>) {
-            match (int_decoder(w.image), w.image.count) {
-                $(($decoder, $planes) => int_panel_loop::<{ $decoder }, $planes>(w, panel),)*
+            match (int_decoder(w), w.image.count, w.signs.is_some()) {
+                $(($signed, $signed_planes, true) => {
+                    int_panel_loop::<{ $signed }, true, $signed_planes>(w, panel)
+                })*
+                $(($unsigned, $unsigned_planes, false) => {
+                    int_panel_loop::<{ $unsigned }, false, $unsigned_planes>(w, panel)
+                })*
                 other => unreachable!("decoder {other:?}"),
             }
         }

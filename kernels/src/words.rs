@@ -1,19 +1,20 @@
 //! What integer kernels share that take weights as signed words.
 
 use crate::image::{IMAGE_PLANES, Image, Magnitudes};
+use crate::int::IntPortion;
 #[cfg(target_arch = "aarch64")]
 use crate::portion::LINE;
 
 /// Decoders: two formulas, and one lookup a code.
 pub(crate) const BELOW_ONE: u8 = 0;
-pub(crate) const SIGNED: u8 = 1;
+pub(crate) const INTEGER: u8 = 1;
 pub(crate) const LOOKUP: u8 = 2;
 
-/// The decoder of an image.
-pub(crate) fn int_decoder(image: &Image) -> u8 {
-    match image.closed_form {
+/// The decoder of a portion.
+pub(crate) fn int_decoder(w: &IntPortion<'_>) -> u8 {
+    match w.closed_form() {
         Some(Magnitudes::BelowOne) => BELOW_ONE,
-        Some(Magnitudes::Signed { .. }) => SIGNED,
+        Some(Magnitudes::Signed { .. }) => INTEGER,
         None => LOOKUP,
     }
 }

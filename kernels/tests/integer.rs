@@ -83,10 +83,13 @@ impl Case {
 
     /// The limbs of some columns of a token; those of [`Form::Multiplied`] are the digits.
     fn line(&self, limbs: Limbs, token: usize, first: usize) -> [[i32; LINE]; 3] {
-        limbs.cut(std::array::from_fn(|i| match (limbs.form, self.digit(token, first + i)) {
+        let integers = std::array::from_fn(|i| match (limbs.form, self.digit(token, first + i)) {
             (Form::Multiplied, (digit, _)) => digit,
             (_, (digit, by)) => digit * by,
-        }))
+        });
+        let mut cut = [[0; LINE]; 3];
+        limbs.cut(integers, &mut cut);
+        cut
     }
 
     fn sum(&self, image: &Image, row: usize, token: usize, cols: std::ops::Range<usize>) -> i64 {

@@ -29,7 +29,7 @@ use super::AHEAD;
 use super::f64x2::*;
 use super::i32x4::*;
 use super::neon::{Line, expand, quarter};
-use crate::bytes::{BELOW_ONE, EIGHT_BITS, SEVEN_BITS, SIGNED, flip, int_decoder};
+use crate::bytes::{BELOW_ONE, EIGHT_BITS, INTEGER, SEVEN_BITS, flip, int_decoder};
 use crate::image::{EntrySign, Image};
 use crate::int::{IntRow, PANEL_STEPS};
 use crate::portion::LINE;
@@ -59,7 +59,7 @@ fn load_image<const D: u8, const P: usize>(image: &Image) -> IntRegs<'_> {
 /// Magnitudes of a line, and bytes of all ones for negative weights.
 #[target_feature(enable = "neon")]
 #[inline]
-fn decode<const D: u8, const P: usize>(
+fn decode<const D: u8, const SIGNED: bool, const P: usize>(
     image: &Image,
     codes: &[u8; LINE],
     signs: u64,
@@ -70,7 +70,7 @@ fn decode<const D: u8, const P: usize>(
     for j in 0..4 {
         if D == BELOW_ONE {
             planes[0][j] = vqsubq_u8(codes[j], vdupq_n_u8(1));
-        } else if D == SIGNED {
+        } else if D == INTEGER {
             let values = vreinterpretq_s8_u8(veorq_u8(codes[j], vdupq_n_u8(flip(image))));
             planes[0][j] = vreinterpretq_u8_s8(vabsq_s8(values));
             negative[j] = vcltzq_s8(values);
@@ -85,7 +85,7 @@ fn decode<const D: u8, const P: usize>(
             };
         }
     }
-    if signs != 0 {
+    if SIGNED {
         let signs = expand(signs);
         for j in 0..4 {
             negative[j] = veorq_u8(negative[j], signs[j]);
@@ -161,12 +161,12 @@ macro_rules! kernel {
 
         $(#[target_feature(enable = $feature)])*
         #[inline]
-        fn int_decode<const D: u8, const P: usize>(
+        fn int_decode<const D: u8, const SIGNED: bool, const P: usize>(
             image: &IntRegs<'_>,
             codes: &[u8; LINE],
             signs: u64,
         ) -> IntLine<P> {
-            let (planes, mut mask) = decode::<D, P>(image, codes, signs);
+            let (planes, mut mask) = decode::<D, SIGNED, P>(image, codes, signs);
             let mut excess = [int_zero(); P];
             for j in 0..4 {
                 mask[j] = veorq_u8(mask[j], vdupq_n_u8($plain));
@@ -216,9 +216,10 @@ macro_rules! kernel {
 
         crate::stamp::int_stamp! {
             features { $($feature),* }
-            decoders {
-                BELOW_ONE x 1, SIGNED x 1, SEVEN_BITS x 1, SEVEN_BITS x 2, SEVEN_BITS x 3,
-                EIGHT_BITS x 1, EIGHT_BITS x 2, EIGHT_BITS x 3,
+            signed { BELOW_ONE x 1, EIGHT_BITS x 1, EIGHT_BITS x 2, EIGHT_BITS x 3 }
+            unsigned {
+                INTEGER x 1, SEVEN_BITS x 2, SEVEN_BITS x 3, EIGHT_BITS x 1, EIGHT_BITS x 2,
+                EIGHT_BITS x 3,
             }
             tiles {
                 1: whole [8, 6, 6], groups [6, 4], multiplied [6, 3, 3];

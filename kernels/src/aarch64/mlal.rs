@@ -17,7 +17,7 @@ use crate::image::Image;
 use crate::int::IntRow;
 use crate::portion::LINE;
 use crate::words::{
-    BELOW_ONE, LOOKUP, SIGNED, Words, int_decoder, int_scale, int_shift_add, int_start,
+    BELOW_ONE, INTEGER, LOOKUP, Words, int_decoder, int_scale, int_shift_add, int_start,
 };
 
 const WORDS: bool = true;
@@ -42,7 +42,7 @@ fn load_image<const D: u8, const P: usize>(image: &Image) -> IntRegs {
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn int_decode<const D: u8, const P: usize>(
+fn int_decode<const D: u8, const SIGNED: bool, const P: usize>(
     image: &IntRegs,
     codes: &[u8; LINE],
     signs: u64,
@@ -63,7 +63,7 @@ fn int_decode<const D: u8, const P: usize>(
             };
         }
     }
-    if signs != 0 {
+    if SIGNED {
         let bits: uint16x8_t = bytemuck::cast([1u16, 2, 4, 8, 16, 32, 64, 128]);
         for j in 0..PARTS {
             let signs = vdupq_n_u16((signs >> (8 * j)) as u16);
@@ -116,7 +116,8 @@ fn mac<const P: usize>(sums: &mut [I; P], weights: &[I; P], _sign: I, x: I) {
 
 crate::stamp::int_stamp! {
     features { "neon" }
-    decoders { BELOW_ONE x 1, SIGNED x 1, LOOKUP x 1, LOOKUP x 2, LOOKUP x 3 }
+    signed { BELOW_ONE x 1, LOOKUP x 1, LOOKUP x 2, LOOKUP x 3 }
+    unsigned { INTEGER x 1, LOOKUP x 1, LOOKUP x 2, LOOKUP x 3 }
     tiles {
         1: whole [12, 12, 6], groups [6, 4];
         2: whole [12, 6, 4], groups [4, 2];

@@ -5,13 +5,14 @@
 //! to time this on. Counted in what rustc 1.96 makes of the row loop (one token, no groups), everything
 //! included that is done for a line of a row, and estimated by llvm-mca of LLVM 19 from the same loop:
 //!
-//! | decoder (without / with sign plane) | instructions for 64 weights | cycles, Neoverse V2 | cycles, apple-m1 |
+//! | decoder | instructions for 64 weights | cycles, Neoverse V2 | cycles, apple-m1 |
 //! |---|---|---|---|
-//! | magnitude (QINS linear), integer (int8) | 78 / 112 | 20 / 25 | 28 / 38 |
-//! | E4M3 | 89 / 116 | 18 / 22 | 33 / 40 |
-//! | E5M2 | 66 / 93 | 18 / 22 | 25 / 35 |
-//! | two planes of 128 | 110 / 149 | 33 / 35 | 38 / 47 |
-//! | scalar lookup | 241 / 315 | 43 / 51 | 108 / 116 |
+//! | magnitude with sign plane (QINS linear) | 112 | 25 | 38 |
+//! | integer (int8) | 78 | 20 | 28 |
+//! | E4M3 | 89 | 18 | 33 |
+//! | E5M2 | 66 | 18 | 25 |
+//! | two planes of 128 | 110 | 33 | 38 |
+//! | scalar lookup, without / with sign plane | 241 / 315 | 43 / 51 | 108 / 116 |
 //!
 //! 16 of them are FMAs, 9 load codes and x, 10 or so are the loop, bounds and the prefetch. The estimates
 //! leave out the prefetch, take all loads to hit L1, and count conversions from fixed point as plain
@@ -20,8 +21,9 @@
 //! of which a V2 does four a cycle (weights are scalar loads, broadcast by the FMA that takes a lane).
 //!
 //! What bounds affine tables on a V2 are the 16 conversions: only two units of four convert, at two
-//! micro-operations a vector. Zips into the bits of 2²³ and a subtraction are 85 / 120 instructions
-//! instead: 16 / 23 cycles there, but 34 / 40 on apple-m1 and 117 / 162 for 100 / 145 on a Cortex-A55.
+//! micro-operations a vector. Zips into the bits of 2²³ and a subtraction are 85 instructions for int8 and
+//! 120 for QINS linear instead: 16 and 23 cycles there, but 34 and 40 on apple-m1 and 117 and 162 for 100
+//! and 145 on a Cortex-A55.
 //!
 //! For more tokens two rows are decoded side by side, which is all 32 registers: of 128 FMAs' operands 2
 //! to 64 go through the stack with 2 and 4 tokens, and of 32 FMAs' 5 with 8. One row instead of two
@@ -67,13 +69,13 @@ const DECODERS: [&str; 6] =
     ["magnitude", "integer", "e4m3", "e5m2", "2 planes of 128", "scalar lookup"];
 
 fn decoder(w: &Portion<'_>) -> u8 {
-    let formula = w.table.closed_form.filter(|_| w.finite || w.table.closed_form_total);
-    match formula {
+    let half = w.table.needed == Planes::Two && w.table.sign_magnitude && w.signs.is_none();
+    match w.closed_form() {
         Some(ClosedForm::Magnitude) => MAGNITUDE,
         Some(ClosedForm::Signed { .. }) => INTEGER,
         Some(ClosedForm::E4m3) => E4M3,
         Some(ClosedForm::E5m2) => E5M2,
-        None if w.table.needed == Planes::Two && w.table.sign_magnitude => TWO_SIGN_MAGNITUDE,
+        None if half => TWO_SIGN_MAGNITUDE,
         None => LOOKUP,
     }
 }
@@ -169,37 +171,20 @@ fn decode<const D: u8, const SIGNED: bool>(
     let negative = if SIGNED { expand(signs) } else { [vdupq_n_u8(0); 4] };
     // A loop over the quarters is not always unrolled, and then all parts go through memory.
     bytemuck::cast([
-        decode_quarter::<D, SIGNED>(regs, codes[0], negative[0]),
-        decode_quarter::<D, SIGNED>(regs, codes[1], negative[1]),
-        decode_quarter::<D, SIGNED>(regs, codes[2], negative[2]),
-        decode_quarter::<D, SIGNED>(regs, codes[3], negative[3]),
+        decode_quarter::<D>(regs, codes[0], negative[0]),
+        decode_quarter::<D>(regs, codes[1], negative[1]),
+        decode_quarter::<D>(regs, codes[2], negative[2]),
+        decode_quarter::<D>(regs, codes[3], negative[3]),
     ])
 }
 
-/// The weights of 16 codes.
+/// The weights of 16 codes; of these decoders only that of magnitudes has a plane of signs.
 #[target_feature(enable = "neon")]
 #[inline]
-fn decode_quarter<const D: u8, const SIGNED: bool>(
-    regs: &Regs<'_>,
-    codes: uint8x16_t,
-    negative: uint8x16_t,
-) -> [V; 4] {
-    if D == MAGNITUDE || D == INTEGER {
-        let value = if D == MAGNITUDE {
-            vqsubq_u8(codes, vdupq_n_u8(1))
-        } else {
-            veorq_u8(codes, regs.flip)
-        };
-        return match (D == MAGNITUDE, SIGNED) {
-            (true, true) => signed_integers::<true>(value, negative),
-            (true, false) => integers::<true>(value),
-            (false, true) => signed_integers::<false>(value, negative),
-            (false, false) => integers::<false>(value),
-        };
-    }
-    // These have their sign in the code's top bit.
-    let codes = if SIGNED { veorq_u8(codes, vandq_u8(negative, vdupq_n_u8(0x80))) } else { codes };
+fn decode_quarter<const D: u8>(regs: &Regs<'_>, codes: uint8x16_t, negative: uint8x16_t) -> [V; 4] {
     match D {
+        MAGNITUDE => magnitudes(vqsubq_u8(codes, vdupq_n_u8(1)), negative),
+        INTEGER => integers(veorq_u8(codes, regs.flip)),
         E4M3 => e4m3(codes),
         E5M2 => e5m2(codes),
         _ => sign_magnitude(regs.table, codes),
@@ -232,43 +217,29 @@ const SPREAD: [[u8; 16]; 4] = {
     spread
 };
 
-/// Bytes as floats: one table instruction puts four of them where a conversion divides them by 2²⁴.
+/// Signed bytes as floats: one table instruction puts four of them where a conversion divides them by 2²⁴.
 #[target_feature(enable = "neon")]
 #[inline]
-fn integers<const UNSIGNED: bool>(bytes: uint8x16_t) -> [V; 4] {
+fn integers(bytes: uint8x16_t) -> [V; 4] {
     let [a, b, c, d] = SPREAD;
-    [
-        top_bytes::<UNSIGNED>(bytes, a),
-        top_bytes::<UNSIGNED>(bytes, b),
-        top_bytes::<UNSIGNED>(bytes, c),
-        top_bytes::<UNSIGNED>(bytes, d),
-    ]
+    [top_bytes(bytes, a), top_bytes(bytes, b), top_bytes(bytes, c), top_bytes(bytes, d)]
 }
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn top_bytes<const UNSIGNED: bool>(bytes: uint8x16_t, spread: [u8; 16]) -> V {
+fn top_bytes(bytes: uint8x16_t, spread: [u8; 16]) -> V {
     let lanes = vqtbl1q_u8(bytes, bytemuck::cast(spread));
-    if UNSIGNED {
-        vcvtq_n_f32_u32::<24>(vreinterpretq_u32_u8(lanes))
-    } else {
-        vcvtq_n_f32_s32::<24>(vreinterpretq_s32_u8(lanes))
-    }
+    vcvtq_n_f32_s32::<24>(vreinterpretq_s32_u8(lanes))
 }
 
-/// Bytes as floats, negated where a mask says so: the widening subtraction `plus − minus` does both.
+/// Unsigned bytes as floats, negated where a mask says so: the widening subtraction `plus − minus` does both.
 /// (A negative zero comes out as zero, which no sum shows.)
 #[target_feature(enable = "neon")]
 #[inline]
-fn signed_integers<const UNSIGNED: bool>(bytes: uint8x16_t, negative: uint8x16_t) -> [V; 4] {
+fn magnitudes(bytes: uint8x16_t, negative: uint8x16_t) -> [V; 4] {
     let (plus, minus) = (vbicq_u8(bytes, negative), vandq_u8(bytes, negative));
-    let [low, high] = if UNSIGNED {
-        [vsubl_u8(vget_low_u8(plus), vget_low_u8(minus)), vsubl_high_u8(plus, minus)]
-    } else {
-        let (plus, minus) = (vreinterpretq_s8_u8(plus), vreinterpretq_s8_u8(minus));
-        let low = vsubl_s8(vget_low_s8(plus), vget_low_s8(minus));
-        [low, vsubl_high_s8(plus, minus)].map(bytemuck::cast)
-    };
+    let low = vsubl_u8(vget_low_u8(plus), vget_low_u8(minus));
+    let high = vsubl_high_u8(plus, minus);
     let halves = upper_halves(bytemuck::cast(low), bytemuck::cast(high));
     let [a, b, c, d]: [int32x4_t; 4] = bytemuck::cast(halves);
     [
@@ -398,6 +369,7 @@ crate::stamp::stamp! {
     /// Proof of NEON.
     Neon,
     features { neon: "neon" }
-    decoders { MAGNITUDE, INTEGER, E4M3, E5M2, TWO_SIGN_MAGNITUDE, LOOKUP }
+    signed { MAGNITUDE, LOOKUP }
+    unsigned { INTEGER, E4M3, E5M2, TWO_SIGN_MAGNITUDE, LOOKUP }
     tiles { 1 x 16, 2 x 12, 3 x 8, 4 x 6 }
 }

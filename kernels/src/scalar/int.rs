@@ -23,7 +23,7 @@ type IntRegs<'a> = &'a Image;
 
 const LOOKUP: u8 = 0;
 
-fn int_decoder(_: &Image) -> u8 {
+fn int_decoder(_: &IntPortion<'_>) -> u8 {
     LOOKUP
 }
 
@@ -31,7 +31,7 @@ fn load_image<const D: u8, const P: usize>(image: &Image) -> IntRegs<'_> {
     image
 }
 
-fn int_decode<const D: u8, const P: usize>(
+fn int_decode<const D: u8, const SIGNED: bool, const P: usize>(
     image: &IntRegs<'_>,
     codes: &[u8; LINE],
     signs: u64,
@@ -128,6 +128,7 @@ fn transpose(rows: [[f32; INT_LANES]; INT_LANES]) -> [[f32; INT_LANES]; INT_LANE
 
 crate::stamp::int_stamp! {
     features {}
-    decoders { LOOKUP x 1, LOOKUP x 2, LOOKUP x 3 }
+    signed { LOOKUP x 1, LOOKUP x 2, LOOKUP x 3 }
+    unsigned { LOOKUP x 1, LOOKUP x 2, LOOKUP x 3 }
     tiles { 1: whole [4, 4, 4], groups [4, 4]; }
 }

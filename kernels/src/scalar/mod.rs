@@ -100,6 +100,7 @@ crate::stamp::stamp! {
     /// Proof of nothing: every CPU will do.
     Scalar,
     features {}
-    decoders { LOOKUP }
+    signed { LOOKUP }
+    unsigned { LOOKUP }
     tiles { 1 x 4 }
 }

@@ -3,8 +3,8 @@
 //! Lines are decoded in natural order, 16 codes at a time: integers by a shuffle that widens them and
 //! a conversion; FP8 as the half-precision number it is a part of, subnormals included, whatever the
 //! modes of FTZ and DAZ are. E4M3 comes out as 1/256 of its value, which the decoder's unit
-//! makes up for, once a row. Without a sign plane its codes are shifted by `vpmaddubsw`, which runs
-//! beside the shuffles and takes every other code: hence an order of its own.
+//! makes up for, once a row. Its codes are shifted by `vpmaddubsw`, which runs beside the shuffles and takes
+//! every other code: hence an order of its own.
 //!
 //! What bounds it on a Zen 4 are pipes: shuffles, shifts and half of a conversion share two. Measured on
 //! weights in L2 (G weights/s): QINS linear 16.2, of which the signs cost a third, integers 20.8, E4M3
@@ -56,7 +56,7 @@ fn decoder(w: &Portion<'_>) -> u8 {
 }
 
 fn order(w: &Portion<'_>) -> &'static Order {
-    if decoder(w) == E4M3 && w.signs.is_none() { &EVEN_ODD } else { &NATURAL }
+    if decoder(w) == E4M3 { &EVEN_ODD } else { &NATURAL }
 }
 
 /// Of each 16 codes the even ones, then the odd ones.
@@ -128,10 +128,6 @@ fn decode16<const D: u8>(table: &Regs<'_>, codes: &[u8; 16]) -> [V; 2] {
                 _mm256_cvtepi32_ps(_mm256_add_epi32(high, bias)),
             ]
         }
-        E4M3 => {
-            let words = _mm256_slli_epi16::<7>(_mm256_cvtepi8_epi16(xmm));
-            e4m3(words)
-        }
         E5M2 => {
             let zero = _mm_setzero_si128();
             [
@@ -158,7 +154,7 @@ fn decode<const D: u8, const SIGNED: bool>(
     signs: u64,
 ) -> [V; PARTS] {
     let mut parts = [zero(); PARTS];
-    if D == E4M3 && !SIGNED {
+    if D == E4M3 {
         for (codes, parts) in codes.as_chunks::<32>().0.iter().zip(parts.as_chunks_mut::<4>().0) {
             let codes: __m256i = bytemuck::cast(*codes);
             let even = _mm256_maddubs_epi16(_mm256_set1_epi16(0x0080), codes);
@@ -184,7 +180,9 @@ crate::stamp::stamp! {
     /// Proof of AVX2, FMA and F16C.
     Avx2,
     features { avx2: "avx2", fma: "fma", f16c: "f16c" }
-    decoders { MAGNITUDE, INTEGER, E4M3 x 256.0, E5M2, LOOKUP }
+    signed { MAGNITUDE, LOOKUP }
+    unsigned { INTEGER, E4M3, E5M2, LOOKUP }
+    units { E4M3 x 256.0 }
     unrolled { MAGNITUDE, INTEGER, E4M3, E5M2, LOOKUP }
     rows { 1: 4 x 1, 2: 2 x 2, 4: 2 x 2, 8: 4 x 1 }
     tiles { 1 x 12, 2 x 6 }

@@ -54,7 +54,8 @@ crate::stamp::stamp! {
     /// Proof of AVX2 and FMA.
     Avx2Gather,
     features { avx2: "avx2", fma: "fma" }
-    decoders { GATHER }
+    signed { GATHER }
+    unsigned { GATHER }
     rows { 1: 8 x 1, 2: 2 x 2, 4: 2 x 2, 8: 4 x 1 }
     tiles { 1 x 12, 2 x 6 }
 }

@@ -164,6 +164,8 @@ crate::stamp::stamp! {
     /// Proof of AVX-512 as Skylake-X has it.
     Avx512,
     features { f: "avx512f", bw: "avx512bw", dq: "avx512dq", vl: "avx512vl" }
-    decoders { MAGNITUDE, INTEGER, E4M3 x 256.0, E5M2, HIGH_WORDS, WORDS }
+    signed { MAGNITUDE, HIGH_WORDS, WORDS }
+    unsigned { INTEGER, E4M3, E5M2, HIGH_WORDS, WORDS }
+    units { E4M3 x 256.0 }
     tiles { 1 x 24, 2 x 12, 3 x 8, 4 x 6 }
 }

@@ -54,6 +54,7 @@ crate::stamp::stamp! {
     /// Proof of AVX-512.
     Avx512Gather,
     features { f: "avx512f" }
-    decoders { GATHER }
+    signed { GATHER }
+    unsigned { GATHER }
     tiles { 1 x 24, 2 x 12, 3 x 8, 4 x 6 }
 }

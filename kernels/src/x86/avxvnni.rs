@@ -25,7 +25,7 @@ use super::f64x4::*;
 use super::i32x8::*;
 use super::shuffle::*;
 use super::vnni::int_start;
-use crate::bytes::{BELOW_ONE, EIGHT_BITS, SEVEN_BITS, SIGNED, int_decoder};
+use crate::bytes::{BELOW_ONE, EIGHT_BITS, INTEGER, SEVEN_BITS, int_decoder};
 use crate::int::{IntRow, PANEL_STEPS};
 use crate::portion::LINE;
 
@@ -40,7 +40,7 @@ type IntLine<const P: usize> = ([Line; P], Line);
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn int_decode<const D: u8, const P: usize>(
+fn int_decode<const D: u8, const SIGNED: bool, const P: usize>(
     regs: &IntRegs,
     codes: &[u8; LINE],
     signs: u64,
@@ -53,7 +53,7 @@ fn int_decode<const D: u8, const P: usize>(
         for j in 0..2 {
             planes[0][j] = _mm256_subs_epu8(line[j], _mm256_set1_epi8(1));
         }
-    } else if D == SIGNED {
+    } else if D == INTEGER {
         for j in 0..2 {
             signed[j] = _mm256_xor_si256(line[j], regs.flip);
             planes[0][j] = _mm256_abs_epi8(signed[j]);
@@ -61,7 +61,7 @@ fn int_decode<const D: u8, const P: usize>(
     } else {
         (planes, signed) = lookup::<D, P>(regs, line);
     }
-    if signs != 0 {
+    if SIGNED {
         let negative = expand(signs);
         for j in 0..2 {
             signed[j] = _mm256_xor_si256(signed[j], negative[j]);
@@ -140,9 +140,10 @@ macro_rules! kernel {
 
         crate::stamp::int_stamp! {
             features { $($feature),* }
-            decoders {
-                BELOW_ONE x 1, SIGNED x 1, SEVEN_BITS x 1, SEVEN_BITS x 2, SEVEN_BITS x 3,
-                EIGHT_BITS x 1, EIGHT_BITS x 2, EIGHT_BITS x 3,
+            signed { BELOW_ONE x 1, EIGHT_BITS x 1, EIGHT_BITS x 2, EIGHT_BITS x 3 }
+            unsigned {
+                INTEGER x 1, SEVEN_BITS x 2, SEVEN_BITS x 3, EIGHT_BITS x 1, EIGHT_BITS x 2,
+                EIGHT_BITS x 3,
             }
             tiles {
                 1: whole [8, 4, 3], groups [4, 2], multiplied [6, 3, 2];

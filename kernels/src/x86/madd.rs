@@ -15,7 +15,7 @@ use super::AHEAD;
 use super::f64x4::*;
 use super::i32x8::*;
 use super::shuffle::*;
-use crate::bytes::{BELOW_ONE, EIGHT_BITS, SEVEN_BITS, SIGNED, int_decoder};
+use crate::bytes::{BELOW_ONE, EIGHT_BITS, INTEGER, SEVEN_BITS, int_decoder};
 use crate::int::IntRow;
 use crate::portion::LINE;
 use crate::words::{int_scale, int_shift_add, int_start};
@@ -29,74 +29,96 @@ const PARTS: usize = LINE / 16;
 
 type Limb = i16;
 
-/// The planes of a line as signed words.
+/// The planes of a line as signed words, in the order that unpacking leaves: of each 32 the first and third
+/// eight, then the second and fourth. To widen in natural order takes crossing lanes.
 type IntLine<const P: usize> = [[__m256i; PARTS]; P];
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn int_decode<const D: u8, const P: usize>(
+fn int_decode<const D: u8, const SIGNED: bool, const P: usize>(
     image: &IntRegs,
     codes: &[u8; LINE],
     signs: u64,
 ) -> IntLine<P> {
     let mut line = [[_mm256_setzero_si256(); PARTS]; P];
-    let quarters: [__m128i; PARTS] = bytemuck::cast(*codes);
+    let codes: Line = bytemuck::cast(*codes);
+    let zero = _mm256_setzero_si256();
     if D == BELOW_ONE {
-        for j in 0..PARTS {
-            line[0][j] = _mm256_cvtepu8_epi16(_mm_subs_epu8(quarters[j], _mm_set1_epi8(1)));
-        }
-    } else if D == SIGNED {
-        let flip = _mm256_castsi256_si128(image.flip);
-        for j in 0..PARTS {
-            line[0][j] = _mm256_cvtepi8_epi16(_mm_xor_si128(quarters[j], flip));
-        }
+        let magnitudes = codes.map(|half| _mm256_subs_epu8(half, _mm256_set1_epi8(1)));
+        line[0] = unpack(magnitudes, [zero; 2]);
+    } else if D == INTEGER {
+        let values = codes.map(|half| _mm256_xor_si256(half, image.flip));
+        line[0] = unpack(values, values.map(|half| _mm256_cmpgt_epi8(zero, half)));
     } else {
-        let (planes, negative) = lookup::<D, P>(image, bytemuck::cast(*codes));
-        let negative: [__m128i; PARTS] = bytemuck::cast(negative);
+        let (planes, negative) = lookup::<D, P>(image, codes);
+        // Negative where they are to be, and never zero, of which `vpsignw` makes zero.
+        let sign = unpack([_mm256_set1_epi8(1); 2], negative);
         for p in 0..P {
-            let plane: [__m128i; PARTS] = bytemuck::cast(planes[p]);
+            line[p] = unpack(planes[p], [zero; 2]);
             for j in 0..PARTS {
-                let sign = _mm_or_si128(negative[j], _mm_set1_epi8(1));
-                line[p][j] =
-                    _mm256_sign_epi16(_mm256_cvtepu8_epi16(plane[j]), _mm256_cvtepi8_epi16(sign));
+                line[p][j] = _mm256_sign_epi16(line[p][j], sign[j]);
             }
         }
     }
-    if signs != 0 {
-        // Each word's own bit, moved to its top; a 1 below, as `vpsignw` makes zero of zero.
-        let to_top = _mm256_setr_epi16(
-            i16::MIN,
-            16384,
-            8192,
-            4096,
-            2048,
-            1024,
-            512,
-            256,
-            128,
-            64,
-            32,
-            16,
-            8,
-            4,
-            2,
-            1,
-        );
-        for j in 0..PARTS {
-            let signs = _mm256_set1_epi16((signs >> (16 * j)) as i16);
-            let sign = _mm256_or_si256(_mm256_mullo_epi16(signs, to_top), _mm256_set1_epi16(1));
-            for p in 0..P {
-                line[p][j] = _mm256_sign_epi16(line[p][j], sign);
+    if SIGNED {
+        let sign = sign_words(signs);
+        for p in 0..P {
+            for j in 0..PARTS {
+                line[p][j] = _mm256_sign_epi16(line[p][j], sign[j]);
             }
         }
     }
     line
 }
 
+/// Words of a low and a high byte.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn unpack(low: Line, high: Line) -> [__m256i; PARTS] {
+    [
+        _mm256_unpacklo_epi8(low[0], high[0]),
+        _mm256_unpackhi_epi8(low[0], high[0]),
+        _mm256_unpacklo_epi8(low[1], high[1]),
+        _mm256_unpackhi_epi8(low[1], high[1]),
+    ]
+}
+
+/// A line of words between natural order and that of [`unpack`], either way.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn reorder(words: [__m256i; PARTS]) -> [__m256i; PARTS] {
+    [
+        _mm256_permute2x128_si256::<0x20>(words[0], words[1]),
+        _mm256_permute2x128_si256::<0x31>(words[0], words[1]),
+        _mm256_permute2x128_si256::<0x20>(words[2], words[3]),
+        _mm256_permute2x128_si256::<0x31>(words[2], words[3]),
+    ]
+}
+
+/// Bits as words that are negative where they are set, and never zero.
+///
+/// A word is the byte that its bit is in above a byte of 1; a multiplication by a power of two brings the
+/// bit to the top and the 1 somewhere below.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn sign_words(bits: u64) -> [__m256i; PARTS] {
+    let ones = _mm256_set1_epi8(1);
+    let bytes = _mm256_blend_epi32::<0b1100_1100>(_mm256_set1_epi64x(bits as i64), ones);
+    let to_top: __m256i = bytemuck::cast([[128u16, 64, 32, 16, 8, 4, 2, 1]; 2]);
+    let mut words = [_mm256_setzero_si256(); PARTS];
+    for (j, words) in words.iter_mut().enumerate() {
+        let half = |byte: usize| [[8, byte as u8]; 8];
+        let first = j / 2 * 4 + j % 2;
+        let from: __m256i = bytemuck::cast([half(first), half(first + 2)]);
+        *words = _mm256_mullo_epi16(_mm256_shuffle_epi8(bytes, from), to_top);
+    }
+    words
+}
+
 #[target_feature(enable = "avx2")]
 #[inline]
 fn dot<const P: usize>(weights: &IntLine<P>, x: &[Limb; LINE], sums: &mut [I; P]) {
-    let x: [__m256i; PARTS] = bytemuck::cast(*x);
+    let x = reorder(bytemuck::cast(*x));
     for p in 0..P {
         for j in 0..PARTS {
             sums[p] = _mm256_add_epi32(sums[p], _mm256_madd_epi16(weights[p][j], x[j]));
@@ -109,7 +131,7 @@ fn dot<const P: usize>(weights: &IntLine<P>, x: &[Limb; LINE], sums: &mut [I; P]
 fn int_store<const P: usize>(weights: &IntLine<P>, to: &mut [IntRow], line: usize) {
     for p in 0..P {
         let steps: &mut [u32; LINE / 2] = &mut to[p].as_chunks_mut().0[line];
-        *steps = bytemuck::cast(weights[p]);
+        *steps = bytemuck::cast(reorder(weights[p]));
     }
 }
 
@@ -123,9 +145,10 @@ fn mac<const P: usize>(sums: &mut [I; P], weights: &[I; P], _sign: I, x: I) {
 
 crate::stamp::int_stamp! {
     features { "avx2" }
-    decoders {
-        BELOW_ONE x 1, SIGNED x 1, SEVEN_BITS x 1, SEVEN_BITS x 2, SEVEN_BITS x 3,
-        EIGHT_BITS x 1, EIGHT_BITS x 2, EIGHT_BITS x 3,
+    signed { BELOW_ONE x 1, EIGHT_BITS x 1, EIGHT_BITS x 2, EIGHT_BITS x 3 }
+    unsigned {
+        INTEGER x 1, SEVEN_BITS x 2, SEVEN_BITS x 3, EIGHT_BITS x 1, EIGHT_BITS x 2,
+        EIGHT_BITS x 3,
     }
     tiles {
         1: whole [12, 6, 4], groups [4, 2];

@@ -57,7 +57,7 @@ fn decoder(w: &Portion<'_>) -> u8 {
     match w.table.needed {
         _ if w.closed_form() == Some(ClosedForm::Magnitude) => MAGNITUDE,
         _ if matches!(w.closed_form(), Some(ClosedForm::Signed { .. })) => INTEGER,
-        Planes::Two if w.table.sign_magnitude => TWO_SIGN_MAGNITUDE,
+        Planes::Two if w.table.sign_magnitude && w.signs.is_none() => TWO_SIGN_MAGNITUDE,
         Planes::Two => TWO,
         Planes::Three => THREE,
         Planes::Four => FOUR,
@@ -129,31 +129,24 @@ fn widen(bytes: __m512i) -> [__m512i; PARTS] {
     })
 }
 
-/// A line by formula; signs come by bits, in the same order.
+/// Magnitudes by formula; signs come by bits, in the same order.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,bmi2")]
 #[inline]
-fn compute<const D: u8, const SIGNED: bool>(
-    table: &Regs,
-    codes: __m512i,
-    signs: u64,
-) -> [V; PARTS] {
-    let mut integers = if D == MAGNITUDE {
-        widen(_mm512_subs_epu8(codes, _mm512_set1_epi8(1)))
-    } else {
-        widen(_mm512_xor_si512(codes, table.bias))
-    };
-    if D == INTEGER {
-        for part in &mut integers {
-            *part = _mm512_add_epi32(*part, _mm512_set1_epi32(-128));
-        }
-    }
+fn magnitudes(codes: __m512i, signs: u64) -> [V; PARTS] {
+    let integers = widen(_mm512_subs_epu8(codes, _mm512_set1_epi8(1)));
     let mut parts = integers.map(|part| _mm512_cvtepi32_ps(part));
-    if SIGNED {
-        for (v, part) in parts.iter_mut().enumerate() {
-            *part = flip(*part, _pext_u64(signs, 0x000F_000F_000F_000F << (4 * v)) as u16);
-        }
+    for (v, part) in parts.iter_mut().enumerate() {
+        *part = flip(*part, _pext_u64(signs, 0x000F_000F_000F_000F << (4 * v)) as u16);
     }
     parts
+}
+
+/// Signed integers by formula.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,bmi2")]
+#[inline]
+fn integers(table: &Regs, codes: __m512i) -> [V; PARTS] {
+    widen(_mm512_xor_si512(codes, table.bias))
+        .map(|part| _mm512_cvtepi32_ps(_mm512_add_epi32(part, _mm512_set1_epi32(-128))))
 }
 
 /// One byte plane of 64 codes; `high` has the codes' top bits.
@@ -174,8 +167,11 @@ fn decode<const D: u8, const SIGNED: bool>(
     signs: u64,
 ) -> [V; PARTS] {
     let codes: __m512i = bytemuck::cast(*codes);
-    if D == MAGNITUDE || D == INTEGER {
-        return compute::<D, SIGNED>(table, codes, signs);
+    if D == MAGNITUDE {
+        return magnitudes(codes, signs);
+    }
+    if D == INTEGER {
+        return integers(table, codes);
     }
     let table = &table.planes;
     let high = _mm512_movepi8_mask(codes);
@@ -222,7 +218,8 @@ crate::stamp::stamp! {
     /// Proof of AVX-512 with VBMI.
     Avx512Vbmi,
     features { f: "avx512f", bw: "avx512bw", vbmi: "avx512vbmi", bmi2: "bmi2" }
-    decoders { TWO_SIGN_MAGNITUDE, TWO, THREE, FOUR, MAGNITUDE, INTEGER }
+    signed { TWO, THREE, FOUR, MAGNITUDE }
+    unsigned { TWO_SIGN_MAGNITUDE, TWO, THREE, FOUR, INTEGER }
     unrolled { TWO_SIGN_MAGNITUDE }
     tiles { 1 x 24, 2 x 12, 3 x 8, 4 x 6 }
 }

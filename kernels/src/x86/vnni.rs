@@ -16,7 +16,7 @@ use std::arch::x86_64::*;
 use super::AHEAD;
 use super::f64x8::*;
 use super::vbmi::lookup;
-use crate::bytes::{BELOW_ONE, EIGHT_BITS, SEVEN_BITS, SIGNED, flip, int_decoder};
+use crate::bytes::{BELOW_ONE, EIGHT_BITS, INTEGER, SEVEN_BITS, flip, int_decoder};
 use crate::image::{EntrySign, IMAGE_PLANES, Image};
 use crate::int::{IntRow, PANEL_STEPS};
 use crate::portion::LINE;
@@ -63,7 +63,7 @@ fn load_image<const D: u8, const P: usize>(image: &Image) -> IntRegs {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 #[inline]
-fn int_decode<const D: u8, const P: usize>(
+fn int_decode<const D: u8, const SIGNED: bool, const P: usize>(
     image: &IntRegs,
     codes: &[u8; LINE],
     signs: u64,
@@ -74,7 +74,7 @@ fn int_decode<const D: u8, const P: usize>(
         planes[0] = _mm512_subs_epu8(codes, _mm512_set1_epi8(1));
         return (planes, signs);
     }
-    if D == SIGNED {
+    if D == INTEGER {
         let values = _mm512_xor_si512(codes, image.flip);
         planes[0] = _mm512_abs_epi8(values);
         return (planes, signs ^ _mm512_movepi8_mask(values));
@@ -192,9 +192,10 @@ crate::stamp::int_stamp! {
     features {
         "avx512f", "avx512bw", "avx512dq", "avx512vbmi", "avx512vnni",
     }
-    decoders {
-        BELOW_ONE x 1, SIGNED x 1, SEVEN_BITS x 1, SEVEN_BITS x 2, SEVEN_BITS x 3,
-        EIGHT_BITS x 1, EIGHT_BITS x 2, EIGHT_BITS x 3,
+    signed { BELOW_ONE x 1, EIGHT_BITS x 1, EIGHT_BITS x 2, EIGHT_BITS x 3 }
+    unsigned {
+        INTEGER x 1, SEVEN_BITS x 2, SEVEN_BITS x 3, EIGHT_BITS x 1, EIGHT_BITS x 2,
+        EIGHT_BITS x 3,
     }
     tiles {
         1: whole [12, 12, 8], groups [6, 4], multiplied [12, 6, 4];

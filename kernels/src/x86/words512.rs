@@ -16,7 +16,7 @@ use crate::image::{IMAGE_PLANES, Image};
 use crate::int::IntRow;
 use crate::portion::LINE;
 use crate::words::{
-    BELOW_ONE, LOOKUP, SIGNED, Words, int_decoder, int_scale, int_shift_add, int_start,
+    BELOW_ONE, INTEGER, LOOKUP, Words, int_decoder, int_scale, int_shift_add, int_start,
 };
 
 const WORDS: bool = true;
@@ -52,7 +52,7 @@ fn load_image<const D: u8, const P: usize>(image: &Image) -> IntRegs {
 
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-fn int_decode<const D: u8, const P: usize>(
+fn int_decode<const D: u8, const SIGNED: bool, const P: usize>(
     image: &IntRegs,
     codes: &[u8; LINE],
     signs: u64,
@@ -182,7 +182,8 @@ macro_rules! kernel {
 
         crate::stamp::int_stamp! {
             features { $($feature),* }
-            decoders { BELOW_ONE x 1, SIGNED x 1, LOOKUP x 1, LOOKUP x 2, LOOKUP x 3 }
+            signed { BELOW_ONE x 1, LOOKUP x 1, LOOKUP x 2, LOOKUP x 3 }
+            unsigned { INTEGER x 1, LOOKUP x 1, LOOKUP x 2, LOOKUP x 3 }
             tiles {
                 1: whole [12, 12, 8], groups [6, 4];
                 2: whole [12, 6, 4], groups [4, 2];

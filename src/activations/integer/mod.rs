@@ -117,29 +117,52 @@ struct Quantiser<'a, X> {
     limbs: Limbs,
 }
 
-/// A line of a token, in limbs.
+/// A line of a token, in limbs: as many as there are, the others are left over from other lines.
 struct LimbLine {
     limbs: [[i32; LINE]; 3],
     /// Of [`Form::Multiplied`].
     multipliers: [i32; LINE / MULTIPLIED],
 }
 
+impl LimbLine {
+    const ZERO: Self = Self { limbs: [[0; LINE]; 3], multipliers: [0; LINE / MULTIPLIED] };
+}
+
 impl<X: Element> Quantiser<'_, X> {
     /// Some columns of a token, at most a line of them: zero beyond them and beyond x.
+    ///
+    /// Nothing is copied or cleared that need not be: that was half of the time.
     #[inline(always)]
-    fn line(&self, token: usize, columns: Range<usize>) -> LimbLine {
-        let mut line = LimbLine { limbs: [[0; LINE]; 3], multipliers: [0; LINE / MULTIPLIED] };
-        let Some(scale) = self.scales.get(token) else { return line };
-        let mut wide = [0.0; LINE];
-        X::widen(&self.x.row(token)[columns.clone()], &mut wide[..columns.len()]);
-        let (digits, multipliers) = quantize::line(&wide, *scale, self.mode);
+    fn line(&self, token: usize, columns: Range<usize>, to: &mut LimbLine) {
+        let Some(scale) = self.scales.get(token) else {
+            *to = LimbLine::ZERO;
+            return;
+        };
+        let x = &self.x.row(token)[columns];
+        let mut wide;
+        let x: &[f32; LINE] = match X::as_f32(x).and_then(|x| x.first_chunk()) {
+            Some(x) => x,
+            None => {
+                wide = [0.0; LINE];
+                X::widen(x, &mut wide[..x.len()]);
+                &wide
+            }
+        };
         if self.limbs.form == Form::Multiplied {
-            line.limbs[0] = digits;
-            line.multipliers = multipliers;
-        } else {
-            line.limbs = self.limbs.cut(quantize::multiplied(digits, multipliers));
+            to.multipliers = quantize::line(x, *scale, self.mode, &mut to.limbs[0]);
+            return;
         }
-        line
+        let integers = match self.limbs.weights {
+            [_] => &mut to.limbs[0],
+            _ => &mut [0; LINE],
+        };
+        let multipliers = quantize::line(x, *scale, self.mode, integers);
+        if self.mode == Mode::A8 {
+            quantize::multiply(integers, multipliers);
+        }
+        if self.limbs.weights.len() > 1 {
+            self.limbs.cut(*integers, &mut to.limbs);
+        }
     }
 }
 

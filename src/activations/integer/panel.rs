@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use lutmul_kernels::{Form, LINE, Limbs, MULTIPLIED, PANEL_STEPS};
 
-use super::{Quantiser, store};
+use super::{LimbLine, Quantiser, store};
 use crate::activations::Layout;
 use crate::element::Element;
 
@@ -138,11 +138,12 @@ fn pack_block<X: Element>(
     let (count, steps) = (limbs.weights.len(), block.steps(limbs));
     let tokens = SIDE.min(width - side);
     let (digits, multipliers) = packed.split_at_mut(count * steps * width);
+    let mut made = LimbLine::ZERO;
     for (line, first) in block.columns.clone().step_by(LINE).enumerate() {
         let columns = first..block.columns.end.min(first + LINE);
         let mut cut = [[[0u32; LINE / 2]; SIDE]; 3];
         for token in 0..tokens {
-            let made = x.line(first_token + token, columns.clone());
+            x.line(first_token + token, columns.clone(), &mut made);
             for (limb, cut) in made.limbs.iter().zip(&mut cut).take(count) {
                 let to = &mut bytemuck::cast_slice_mut(&mut cut[token])[..LINE * limbs.size()];
                 store(limb, to, limbs.words());

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use lutmul_kernels::{LINE, Limbs};
 
-use super::{Quantiser, store};
+use super::{LimbLine, Quantiser, store};
 use crate::activations::Layout;
 use crate::driver::Shape;
 use crate::element::Element;
@@ -94,12 +94,13 @@ pub(super) fn pack<X: Element>(
         #[inline(always)]
         || {
             let mut to = packed.chunks_exact_mut(LINE * limbs.size());
+            let mut line = LimbLine::ZERO;
             for group in 0..layout.groups() {
                 let columns = layout.columns(group);
                 for first in columns.clone().step_by(LINE) {
                     for token in 0..tokens {
                         let columns = first..columns.end.min(first + LINE);
-                        let line = x.line(first_token + token, columns);
+                        x.line(first_token + token, columns, &mut line);
                         for (limb, to) in
                             line.limbs.iter().zip(to.by_ref().take(limbs.weights.len()))
                         {
