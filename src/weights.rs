@@ -36,6 +36,8 @@ pub struct Weights<'a> {
     name: String,
     non_finite: NonFinite,
     groups: GroupIndex,
+    /// Columns that share their scales: the whole of k, or the size of a group.
+    group: usize,
     /// The first code in use that is not finite, once looked for.
     scanned: OnceLock<Option<(usize, usize)>>,
 }
@@ -131,7 +133,8 @@ impl<'a> Weights<'a> {
         }
         let (name, scanned) = ("weights".into(), OnceLock::new());
         let (non_finite, groups) = (NonFinite::Reject, GroupIndex::new(&scales));
-        Ok(Self { n, k, lut, codes, signs, scales, name, non_finite, groups, scanned })
+        let group = scales.granularity().block(n, k).1.min(k);
+        Ok(Self { n, k, lut, codes, signs, scales, name, non_finite, groups, group, scanned })
     }
 
     /// Gives the matrix the name that errors call it by.
@@ -234,7 +237,7 @@ impl<'a> Weights<'a> {
 
     /// Columns that share their scales: the whole of k, or the size of a group.
     pub(crate) fn group(&self) -> usize {
-        self.scales.granularity().block(self.n, self.k).1.min(self.k)
+        self.group
     }
 
     /// Some rows, as kernels take them. With [`GroupIndex::Odd`] their scales are left at 1.

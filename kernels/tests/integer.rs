@@ -18,8 +18,8 @@ const DIGITS: [(Digits, i32); 4] = [
 ];
 
 /// Images of integers of one to three bytes: signs by the code's top bit and by a lookup, magnitudes by
-/// seven bits and by eight. Code 100 has the largest.
-fn images() -> Vec<(String, Image)> {
+/// seven bits and by eight. Code 100 has the largest. With a plane of signs beside them and without.
+fn images() -> Vec<(String, Image, bool)> {
     let mut images = Vec::new();
     for bytes in 1..=3 {
         let most = (1u32 << (8 * bytes)) - 1;
@@ -31,7 +31,14 @@ fn images() -> Vec<(String, Image)> {
             let table = Table::new(&std::array::from_fn(|c| entry(c as u8))).expect("a table");
             let image = Image::new(&table, 3);
             assert_eq!((image.count, image.step, image.closed_form), (bytes, 1.0, None));
-            images.push((format!("{bytes} bytes by {bits} bits"), image));
+            for signed in [true, false] {
+                let signs = if signed { ", signs" } else { "" };
+                images.push((
+                    format!("{bytes} bytes by {bits} bits{signs}"),
+                    image.clone(),
+                    signed,
+                ));
+            }
         }
     }
     images
@@ -51,7 +58,7 @@ fn limbs(kernel: Kernel, digits: Digits, panel: bool) -> Vec<Limbs> {
 struct Case {
     k: usize,
     codes: Vec<u8>,
-    signs: Vec<u8>,
+    signs: Option<Vec<u8>>,
     /// `[tokens][k]`: digits, and the multiplier of each 32 of them where there are any.
     x: Vec<i32>,
     multipliers: Vec<i32>,
@@ -62,11 +69,11 @@ impl Case {
         numbers: &mut Numbers,
         (rows, k, tokens): (usize, usize, usize),
         (digits, limit): (Digits, i32),
-        largest: bool,
+        (signed, largest): (bool, bool),
     ) -> Self {
         let mut below = |end: usize| if largest { end - 1 } else { numbers.below(end) };
         let codes = (0..rows * k).map(|_| if largest { 100 } else { below(256) as u8 }).collect();
-        let signs = (0..rows * k.div_ceil(8)).map(|_| below(256) as u8).collect();
+        let signs = signed.then(|| (0..rows * k.div_ceil(8)).map(|_| below(256) as u8).collect());
         let most = if digits.multiplied { 127 } else { limit };
         let x = (0..tokens * k).map(|_| below(2 * most as usize + 1) as i32 - most).collect();
         let groups = tokens * k.div_ceil(MULTIPLIED);
@@ -94,7 +101,8 @@ impl Case {
 
     fn sum(&self, image: &Image, row: usize, token: usize, cols: std::ops::Range<usize>) -> i64 {
         let term = |col: usize| {
-            let bits = self.signs[row * self.k.div_ceil(8) + col / 8];
+            let at = row * self.k.div_ceil(8) + col / 8;
+            let bits = self.signs.as_ref().map_or(0, |signs| signs[at]);
             let value = i64::from(image.value(self.codes[row * self.k + col]));
             let (digit, by) = self.digit(token, col);
             (if bits >> (col % 8) & 1 == 1 { -value } else { value }) * i64::from(digit * by)
@@ -106,7 +114,7 @@ impl Case {
         IntPortion {
             image,
             codes: &self.codes,
-            signs: Some(&self.signs),
+            signs: self.signs.as_deref(),
             stride: self.k,
             first: 0,
             cols: self.k,
@@ -208,11 +216,11 @@ fn check_tile(kernel: Kernel, image: &Image, case: &Case, limbs: Limbs, group: u
 fn rows_are_exact() {
     let mut report = Report::new("rows_are_exact");
     let mut numbers = Numbers(11);
-    for (name, image) in images() {
+    for (name, image, signed) in images() {
         for digits in DIGITS {
             for (rows, k, group) in [(1, 1, 64), (7, 65, 128), (5, 200, 64)] {
                 for tokens in [1, 2, 4, 8] {
-                    let case = Case::new(&mut numbers, (rows, k, tokens), digits, false);
+                    let case = Case::new(&mut numbers, (rows, k, tokens), digits, (signed, false));
                     for kernel in Kernel::available() {
                         for limbs in limbs(kernel, digits.0, false) {
                             let wrong = check_row(kernel, &image, &case, limbs, group);
@@ -232,12 +240,12 @@ fn rows_are_exact() {
 fn tiles_are_exact() {
     let mut report = Report::new("tiles_are_exact");
     let mut numbers = Numbers(12);
-    for (name, image) in images() {
+    for (name, image, signed) in images() {
         for digits in DIGITS {
             // Short groups, with and without a partial last one, and long ones; sums stay below 2⁵³.
             for (rows, k, group) in [(1, 1, 32), (3, 64, 64), (49, 65, 32), (9, 300, 128)] {
                 let (rows, tokens) = (rows.min(PANEL_ROWS), [1, 17, 33, 50][k % 4]);
-                let case = Case::new(&mut numbers, (rows, k, tokens), digits, false);
+                let case = Case::new(&mut numbers, (rows, k, tokens), digits, (signed, false));
                 for kernel in Kernel::available() {
                     for limbs in limbs(kernel, digits.0, true) {
                         if tokens > kernel.int_tile_width(limbs) {
@@ -260,10 +268,10 @@ fn tiles_are_exact() {
 fn the_largest_sums() {
     let mut report = Report::new("the_largest_sums");
     let mut numbers = Numbers(13);
-    for (name, image) in images() {
+    for (name, image, signed) in images() {
         for digits in DIGITS {
             for k in [64 * 64 + 64, (1 << 16) + 64] {
-                let case = Case::new(&mut numbers, (1, k, 1), digits, true);
+                let case = Case::new(&mut numbers, (1, k, 1), digits, (signed, true));
                 for kernel in Kernel::available() {
                     for limbs in limbs(kernel, digits.0, false) {
                         let wrong = check_row(kernel, &image, &case, limbs, k);
@@ -273,7 +281,7 @@ fn the_largest_sums() {
             }
             for (k, group) in [(64, 64), (256, 256), (512, 256), (1536, 1536)] {
                 let largest = i64::from(digits.1) << (8 * image.count.min(2));
-                let case = Case::new(&mut numbers, (3, k, 5), digits, true);
+                let case = Case::new(&mut numbers, (3, k, 5), digits, (signed, true));
                 for kernel in Kernel::available().filter(|_| largest * (k as i64) < 1 << 53) {
                     for limbs in limbs(kernel, digits.0, true) {
                         if 5 > kernel.int_tile_width(limbs) {

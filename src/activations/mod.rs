@@ -3,7 +3,7 @@
 mod float;
 mod integer;
 
-use lutmul_kernels::{Form, Kernel, LINE, Limbs, Order};
+use lutmul_kernels::{Form, Kernel, LINE, Limbs, NATURAL, Order};
 
 use crate::aligned::Aligned;
 use crate::driver::{Needs, Shape};
@@ -67,6 +67,7 @@ pub(crate) struct Layout {
     pub k: usize,
     pub kernel: Kernel,
     pub shape: Shape,
+    /// In F32, the order in which the kernel decodes a line.
     pub order: &'static Order,
     pub mode: Mode,
     /// In integer modes, what x is cut into.
@@ -77,14 +78,13 @@ pub(crate) struct Layout {
 
 impl Layout {
     pub fn new(w: &Weights<'_>, m: usize, options: &Options) -> Self {
-        let kernel = options.kernel;
-        let order = kernel.order(&w.portion(0..0));
-        let mode = options.mode;
-        let ((shape, limbs), group) = match mode {
-            Mode::F32 => ((Shape::of(w, m), NO_LIMBS), w.k()),
-            _ => (integer::shape(w, m, kernel, mode), w.group()),
-        };
-        Self { m, k: w.k(), kernel, shape, order, mode, limbs, group }
+        let (kernel, mode, k) = (options.kernel, options.mode, w.k());
+        if mode == Mode::F32 {
+            let (shape, order) = (Shape::of(w, m), kernel.order(&w.portion(0..0)));
+            return Self { m, k, kernel, shape, order, mode, limbs: NO_LIMBS, group: k };
+        }
+        let (shape, limbs) = integer::shape(w, m, kernel, mode);
+        Self { m, k, kernel, shape, order: &NATURAL, mode, limbs, group: w.group() }
     }
 
     /// The same, if the mode takes the weights.

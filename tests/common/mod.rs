@@ -54,6 +54,8 @@ pub fn tables() -> Vec<(&'static str, Lut, bool)> {
         ("magnitudes", of(&|c| (c as f32 * 0.37).cos().abs()), true),
         ("three planes", of(&|c| (c * 257) as f32), false),
         ("e4m3 and signs", e4m3, true),
+        ("int8 and signs", Lut::int8(), true),
+        ("qins-linear without signs", Lut::qins_linear(), false),
         ("odd ones", of(&|c| [0.0, -0.0, 1e-40, -1e30][c % 4]), false),
     ]
 }

@@ -33,7 +33,8 @@ impl RowLayout {
 
     /// Tokens with their padding.
     pub fn tokens(self) -> usize {
-        self.blocks().last().map_or(0, |(token, tokens)| token + tokens)
+        let rest = self.m % Shape::ROW_TOKENS;
+        self.m - rest + if rest > 0 { rest.next_power_of_two() } else { 0 }
     }
 
     /// Number of groups.
