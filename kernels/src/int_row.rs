@@ -11,7 +11,7 @@ macro_rules! int_row_kernel {
     ($($feature:tt)*) => {
         use crate::int::{IntPortion, IntRowInput};
         use crate::prefetch::prefetch;
-        use crate::int_row::{Ahead, NOTHING_AHEAD, RowLines, SHARED, row_tail};
+        use crate::int_row::{Ahead, BATCH, NOTHING_AHEAD, RowLines, SHARED, row_tail};
         use std::ops::Range;
 
         $(#[target_feature(enable = $feature)])*
@@ -31,6 +31,12 @@ macro_rules! int_row_kernel {
             let x_lines = &x_lines[token * weights.len()..];
             // A last, partial line is read in full where the row goes on: x is zero there.
             let full = ((w.stride - w.first) / LINE).min(lines);
+            // Short groups are done some at a time. Where sums have to be widened within one, it is alone.
+            let groups = lines.div_ceil(w.group_lines);
+            let batch = (FLUSH / w.group_lines).clamp(1, BATCH);
+            let piece = if batch > 1 { batch * w.group_lines } else { FLUSH };
+            let mut sums = [[[[int_zero(); P]; N]; R]; BATCH];
+            let mut totals = [[[0i64; R]; N]; BATCH];
             for first in (0..rows).step_by(R) {
                 let mut tails = [([[0; LINE]; 1], [[0; 8]; 1]); R];
                 let mut whole = [RowLines::default(); R];
@@ -42,53 +48,68 @@ macro_rules! int_row_kernel {
                     }
                 }
                 let ahead = Ahead::of(w, first..first + R, full, AHEAD);
-                for (group, from) in (0..lines).step_by(w.group_lines).enumerate() {
-                    let to = lines.min(from + w.group_lines);
-                    let mut totals = [[0i64; R]; N];
-                    for block in (from..to).step_by(FLUSH) {
-                        let mut sums = [[[int_zero(); P]; N]; R];
-                        let end = to.min(block + FLUSH);
+                for group in (0..groups).step_by(batch) {
+                    let count = batch.min(groups - group);
+                    let (sums, totals) = (&mut sums[..count], &mut totals[..count]);
+                    totals.fill([[0; R]; N]);
+                    let from = group * w.group_lines;
+                    let to = lines.min(from + count * w.group_lines);
+                    for block in (from..to).step_by(piece) {
+                        sums.fill([[[int_zero(); P]; N]; R]);
+                        let end = to.min(block + piece);
+                        let these = (block..end.min(full), w.group_lines);
                         let x = (x_lines, vectors);
-                        int_lines::<D, SIGNED, P, R, N>(&image, &whole, x, block..end.min(full), ahead, &mut sums);
+                        int_lines::<D, SIGNED, P, R, N>(&image, &whole, x, these, ahead, sums);
                         if end > full {
-                            let mut rows_lines = [RowLines::default(); R];
-                            for (lines, (codes, signs)) in rows_lines.iter_mut().zip(&tails) {
+                            let mut rest = [RowLines::default(); R];
+                            for (lines, (codes, signs)) in rest.iter_mut().zip(&tails) {
                                 *lines = RowLines { codes, signs: w.signs.map_or(&[], |_| signs) };
                             }
                             let x = (&x_lines[full * vectors..], vectors);
+                            let last = &mut sums[count - 1..];
                             int_lines::<D, SIGNED, P, R, N>(
-                                &image, &rows_lines, x, 0..1, NOTHING_AHEAD, &mut sums,
+                                &image, &rest, x, (0..1, 1), NOTHING_AHEAD, last,
                             );
                         }
-                        int_add_sums(&mut totals, &sums, weights);
+                        for (totals, sums) in totals.iter_mut().zip(sums.iter()) {
+                            int_add_sums(totals, sums, weights);
+                        }
                     }
-                    for (t, totals) in totals.iter().enumerate().take(N / weights.len()) {
-                        let out = &mut out[(group * x.tokens + token + t) * stride + first..];
-                        match out.first_chunk_mut::<R>() {
-                            Some(out) if rows - first >= R => *out = *totals,
-                            _ => out[..rows - first].copy_from_slice(&totals[..rows - first]),
+                    for (g, totals) in totals.iter().enumerate() {
+                        for (t, totals) in totals.iter().enumerate().take(N / weights.len()) {
+                            let at = (group + g) * x.tokens + token + t;
+                            let out = &mut out[at * stride + first..];
+                            match out.first_chunk_mut::<R>() {
+                                Some(out) if rows - first >= R => *out = *totals,
+                                _ => out[..rows - first].copy_from_slice(&totals[..rows - first]),
+                            }
                         }
                     }
                 }
             }
         }
 
-        /// The products of some lines of R rows with N vectors of limbs, added to sums. In x a line's
-        /// vectors begin `vectors` after those of the line before.
+        /// The products of some lines of R rows with N vectors of limbs, added to the sums of groups of so many
+        /// lines. In x a line's vectors begin `vectors` after those of the line before.
         ///
         /// Never inlined: with anything around it the compiler has other values in registers, and sums
         /// in memory.
         $(#[target_feature(enable = $feature)])*
         #[inline(never)]
-        fn int_lines<const D: u8, const SIGNED: bool, const P: usize, const R: usize, const N: usize>(
+        fn int_lines<
+            const D: u8,
+            const SIGNED: bool,
+            const P: usize,
+            const R: usize,
+            const N: usize,
+        >(
             image: &IntRegs,
             rows: &[RowLines<'_>; R],
             (x, vectors): (&[[Limb; LINE]], usize),
-            lines: Range<usize>,
+            (lines, group): (Range<usize>, usize),
             ahead: Ahead<'_>,
-            to: &mut [[[I; P]; N]; R],
+            to: &mut [[[[I; P]; N]; R]],
         ) {
-            let mut sums = *to;
             // As long as each other, so that no index is checked in the loop: the branches cost less than
             // what they kept the compiler from, which had sums and x in memory between the rows.
             let mut these = [RowLines::default(); R];
@@ -97,40 +118,47 @@ macro_rules! int_row_kernel {
                 these.signs = if SIGNED { &rows.signs[lines.clone()] } else { &[] };
             }
             let x = &x[lines.start * vectors..];
-            for (i, line) in lines.enumerate() {
-                let x = x.get(i * vectors..).and_then(|x| x.first_chunk::<N>());
-                let Some(x) = x else { break };
-                if SIGNED {
-                    prefetch(ahead.signs, ahead.next_signs + line * LINE);
-                }
-                // Rows end: what is ahead is then the next group of rows.
-                let base = if line < ahead.turn { ahead.before } else { ahead.after };
-                let codes_ahead = base.wrapping_add(line * LINE);
-                let mut weights: [Option<IntLine<P>>; R] = [None; R];
-                for r in 0..R {
-                    prefetch(ahead.codes, codes_ahead.wrapping_add(r * ahead.stride));
-                    let signs = if SIGNED { u64::from_le_bytes(these[r].signs[i]) } else { 0 };
-                    let decoded = int_decode::<D, SIGNED, P>(image, &these[r].codes[i], signs);
-                    if N < SHARED {
-                        for n in 0..N {
-                            dot(&decoded, &x[n], &mut sums[r][n]);
-                        }
-                    } else {
-                        weights[r] = Some(decoded);
+            let mut begin = 0;
+            for to in to {
+                let end = these[0].codes.len().min(begin + group);
+                let mut sums = *to;
+                for i in begin..end {
+                    let x = x.get(i * vectors..).and_then(|x| x.first_chunk::<N>());
+                    let Some(x) = x else { break };
+                    let line = lines.start + i;
+                    if SIGNED {
+                        prefetch(ahead.signs, ahead.next_signs + line * LINE);
                     }
-                }
-                if N >= SHARED {
-                    // Rows share what is loaded of x.
-                    for n in 0..N {
-                        for r in 0..R {
-                            if let Some(weights) = &weights[r] {
-                                dot(weights, &x[n], &mut sums[r][n]);
+                    // Rows end: what is ahead is then the next group of rows.
+                    let base = if line < ahead.turn { ahead.before } else { ahead.after };
+                    let codes_ahead = base.wrapping_add(line * LINE);
+                    let mut weights: [Option<IntLine<P>>; R] = [None; R];
+                    for r in 0..R {
+                        prefetch(ahead.codes, codes_ahead.wrapping_add(r * ahead.stride));
+                        let signs = if SIGNED { u64::from_le_bytes(these[r].signs[i]) } else { 0 };
+                        let decoded = int_decode::<D, SIGNED, P>(image, &these[r].codes[i], signs);
+                        if N < SHARED {
+                            for n in 0..N {
+                                dot(&decoded, &x[n], &mut sums[r][n]);
+                            }
+                        } else {
+                            weights[r] = Some(decoded);
+                        }
+                    }
+                    if N >= SHARED {
+                        // Rows share what is loaded of x.
+                        for n in 0..N {
+                            for r in 0..R {
+                                if let Some(weights) = &weights[r] {
+                                    dot(weights, &x[n], &mut sums[r][n]);
+                                }
                             }
                         }
                     }
                 }
+                *to = sums;
+                begin = end;
             }
-            *to = sums;
         }
 
         /// Adds the lanes of sums to the totals of rows, by tokens. Rows are side by side: four of their sums
@@ -163,13 +191,23 @@ macro_rules! int_row_kernel {
             for (lanes, sums) in rest.iter_mut().zip(rest_sums) {
                 *lanes = int_sum(*sums);
             }
+            // A limb's planes, and where there are several limbs what each stands for: few CPUs multiply
+            // vectors of i64, so one limb is not multiplied.
+            let limb = |planes: &[[i64; R]; P], r: usize| {
+                planes.iter().rev().fold(0, |sum, plane| (sum << 8) + plane[r])
+            };
+            if weights.len() == 1 {
+                for (totals, planes) in totals.iter_mut().zip(&lanes) {
+                    for (r, total) in totals.iter_mut().enumerate() {
+                        *total += limb(planes, r);
+                    }
+                }
+                return;
+            }
             for (totals, limbs) in totals.iter_mut().zip(lanes.chunks(weights.len())) {
                 for (planes, weight) in limbs.iter().zip(weights) {
-                    for (p, sums) in planes.iter().enumerate() {
-                        let weight = weight << (8 * p);
-                        for (total, sum) in totals.iter_mut().zip(sums) {
-                            *total += sum * weight;
-                        }
+                    for (r, total) in totals.iter_mut().enumerate() {
+                        *total += limb(planes, r) * weight;
                     }
                 }
             }
@@ -228,6 +266,9 @@ use crate::portion::LINE;
 /// Vectors of x from which on rows are decoded first and then share what is loaded of x. With fewer, that
 /// cost more in registers than it saved in loads.
 pub(crate) const SHARED: usize = 4;
+
+/// Groups of columns that share a call of the loop over lines, if they are short: a call is some twenty cycles.
+pub(crate) const BATCH: usize = 4;
 
 /// Some lines of a row.
 #[derive(Clone, Copy, Default)]

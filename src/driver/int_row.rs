@@ -13,7 +13,7 @@ const CHUNK: usize = row::CHUNK;
 /// Exact sums of a kernel call, and scaled ones.
 pub(super) fn sizes(layout: &RowLayout) -> (usize, usize) {
     let totals = CHUNK * layout.tokens().min(Shape::ROW_TOKENS);
-    (totals * layout.groups_at_once(), totals)
+    (totals * layout.sums(), totals)
 }
 
 impl Job<'_> {
@@ -32,20 +32,26 @@ impl Job<'_> {
         for first in rows.clone().step_by(CHUNK) {
             let chunk = first..rows.end.min(first + CHUNK);
             for (token, tokens) in layout.blocks() {
-                let sums = &mut all_sums[..CHUNK * tokens * step];
+                let sums = &mut all_sums[..CHUNK * tokens * layout.sums()];
                 for from in (0..groups).step_by(step) {
                     let call = from..from + step;
                     let x = layout.x(self.x, (token, tokens), call.clone());
-                    let x = IntRowInput { x, tokens, limbs: layout.limbs };
+                    let x = IntRowInput {
+                        x,
+                        tokens: layout.kernel_tokens(tokens),
+                        limbs: layout.limbs,
+                    };
                     let columns = layout.columns(from).start..layout.columns(call.end - 1).end;
                     let portion = self.w.int_portion(chunk.clone(), columns);
                     self.layout.kernel.int_row(&portion, &x, sums, CHUNK);
-                    for (group, sums) in call.zip(sums.chunks_exact(CHUNK * tokens)) {
+                    for group in call {
                         let mut scales = [0.0; CHUNK];
                         let scales = &mut scales[..chunk.len()];
                         self.w.scales().column(chunk.start, group, scales);
-                        let pairs = sums.chunks_exact(CHUNK).zip(totals.chunks_exact_mut(CHUNK));
-                        for ((sums, totals), token) in pairs.zip(&self.tokens[token..]) {
+                        let totals = totals.chunks_exact_mut(CHUNK).take(tokens).enumerate();
+                        for ((t, totals), token) in totals.zip(&self.tokens[token..]) {
+                            let at = layout.sum(group - from, (t, tokens));
+                            let sums = &sums[at * CHUNK..][..CHUNK];
                             let steps = (token.step, self.w.lut().image().step);
                             scale::rows((sums, largest), steps, scales, totals, group > 0);
                         }
