@@ -14,9 +14,11 @@ static void check(lutmul_status status) {
   exit(1);
 }
 
-/* One task: packs x, the operation's only source. What it is said to compute, nobody reads. */
+/* Packs x, the operation's only source. What it is said to compute, nobody reads. ggml calls it on all of its
+   threads, although it is said to be one task: all but the first have nothing to do. */
 static void pack(struct ggml_tensor *packed, int ith, int nth, void *layer) {
-  (void)ith, (void)nth;
+  (void)nth;
+  if (ith > 0) return;
   const struct ggml_tensor *x = packed->src[0];
   size_t stride = x->nb[1] / sizeof(float);
   lutmul_matrix from = {x->data, (size_t)x->ne[1], (size_t)x->ne[0], stride, LUTMUL_F32, 0};
