@@ -267,7 +267,7 @@ use crate::portion::LINE;
 /// cost more in registers than it saved in loads.
 pub(crate) const SHARED: usize = 4;
 
-/// Groups of columns that share a call of the loop over lines, if they are short: a call is some twenty cycles.
+/// Groups of columns that share a call of the loop over lines, if they are short. Not tuned: other numbers were not tried.
 pub(crate) const BATCH: usize = 4;
 
 /// Some lines of a row.
