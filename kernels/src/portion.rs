@@ -1,6 +1,6 @@
 //! What a kernel is handed: a portion of the weights, packed activations, and room for the result.
 
-use crate::table::{ClosedForm, Table};
+use crate::table::{ClosedForm, Planes, Table};
 
 /// Codes in a line: a cache line of codes, whose signs are one `u64`.
 pub const LINE: usize = 64;
@@ -47,6 +47,13 @@ impl Portion<'_> {
         self.table
             .closed_form
             .filter(|form| total && self.signs.is_some() == matches!(form, ClosedForm::Magnitude))
+    }
+
+    /// Whether half of the table is enough, in two byte planes: codes have their sign in the top bit, and no
+    /// plane of signs is beside them.
+    pub fn sign_magnitude(&self) -> bool {
+        let table = self.table;
+        table.needed == Planes::Two && table.sign_magnitude && self.signs.is_none()
     }
 
     /// Lines of a row, the last one possibly partial.

@@ -48,7 +48,7 @@ use crate::portion::{
 };
 use crate::prefetch::prefetch;
 use crate::row::{Index, LINES, PAIRS, QUARTERS, WHOLE, pair, partial_signs};
-use crate::table::{ClosedForm, Planes, Table};
+use crate::table::{ClosedForm, Table};
 
 const LANES: usize = 4;
 const PARTS: usize = LINE / LANES;
@@ -69,13 +69,12 @@ const DECODERS: [&str; 6] =
     ["magnitude", "integer", "e4m3", "e5m2", "2 planes of 128", "scalar lookup"];
 
 fn decoder(w: &Portion<'_>) -> u8 {
-    let half = w.table.needed == Planes::Two && w.table.sign_magnitude && w.signs.is_none();
     match w.closed_form() {
         Some(ClosedForm::Magnitude) => MAGNITUDE,
         Some(ClosedForm::Signed { .. }) => INTEGER,
         Some(ClosedForm::E4m3) => E4M3,
         Some(ClosedForm::E5m2) => E5M2,
-        None if half => TWO_SIGN_MAGNITUDE,
+        None if w.sign_magnitude() => TWO_SIGN_MAGNITUDE,
         None => LOOKUP,
     }
 }

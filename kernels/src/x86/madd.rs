@@ -58,19 +58,21 @@ fn int_decode<const D: u8, const SIGNED: bool, const P: usize>(
         let (planes, negative) = lookup::<D, P>(image, codes);
         // Negative where they are to be, and never zero, of which `vpsignw` makes zero.
         let sign = unpack([_mm256_set1_epi8(1); 2], negative);
-        for p in 0..P {
-            line[p] = unpack(planes[p], [zero; 2]);
-            for j in 0..PARTS {
-                line[p][j] = _mm256_sign_epi16(line[p][j], sign[j]);
-            }
-        }
+        line = sign_planes(planes.map(|plane| unpack(plane, [zero; 2])), sign);
     }
     if SIGNED {
-        let sign = sign_words(signs);
-        for p in 0..P {
-            for j in 0..PARTS {
-                line[p][j] = _mm256_sign_epi16(line[p][j], sign[j]);
-            }
+        line = sign_planes(line, sign_words(signs));
+    }
+    line
+}
+
+/// Planes with the signs of words that are never zero.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn sign_planes<const P: usize>(mut line: IntLine<P>, sign: [__m256i; PARTS]) -> IntLine<P> {
+    for plane in &mut line {
+        for j in 0..PARTS {
+            plane[j] = _mm256_sign_epi16(plane[j], sign[j]);
         }
     }
     line

@@ -57,7 +57,7 @@ fn decoder(w: &Portion<'_>) -> u8 {
     match w.table.needed {
         _ if w.closed_form() == Some(ClosedForm::Magnitude) => MAGNITUDE,
         _ if matches!(w.closed_form(), Some(ClosedForm::Signed { .. })) => INTEGER,
-        Planes::Two if w.table.sign_magnitude && w.signs.is_none() => TWO_SIGN_MAGNITUDE,
+        _ if w.sign_magnitude() => TWO_SIGN_MAGNITUDE,
         Planes::Two => TWO,
         Planes::Three => THREE,
         Planes::Four => FOUR,
