@@ -7,13 +7,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use lutmul_kernels::{
-    Digits, Groups, IntPanel, IntPanelMut, IntPortion, IntRowInput, IntTileInput, IntTileSums,
-    Kernel, LINE, PANEL_COLS, PANEL_ROWS, PANEL_STEPS, Portion, RowInput, Scales, Table, TileInput,
-    TileSums,
-};
+use lutmul_kernels::float::{self, Groups, Scales};
+use lutmul_kernels::int::{self, Digits, MULTIPLIED};
+use lutmul_kernels::{Codes, Kernel, LINE, MC, Table};
 
-/// Columns of the row shape: 8 rows of them, with signs and x, take 26 KiB.
+/// Columns of the gemv: 8 rows of them, with signs and x, take 26 KiB.
 const COLS: usize = 2048;
 const ROWS: usize = 8;
 
@@ -44,17 +42,19 @@ fn aligned(len: usize) -> (Vec<f32>, usize) {
 
 fn kernels(c: &mut Criterion) {
     // Codes that no table has NaN or infinity for.
-    let codes: Vec<u8> = (0..PANEL_ROWS * COLS).map(|i| (i * 37 % 120) as u8).collect();
-    let signs: Vec<u8> = (0..PANEL_ROWS * COLS / 8).map(|i| (i * 91 % 256) as u8).collect();
+    let codes: Vec<u8> = (0..MC * COLS).map(|i| (i * 37 % 120) as u8).collect();
+    let signs: Vec<u8> = (0..MC * COLS / 8).map(|i| (i * 91 % 256) as u8).collect();
     for kernel in Kernel::available() {
         for (name, lut, signed) in tables() {
             let table = Table::new(lut.values()).expect("a finite entry");
-            let portion = |rows: usize, cols: usize| Portion {
+            let of = |rows: usize, cols: usize| {
+                let signs = signed.then_some(&signs[..rows * cols / 8]);
+                Codes::whole(&codes[..rows * cols], signs, cols)
+            };
+            let portion = |rows: usize, cols: usize| float::Weights {
+                codes: of(rows, cols),
                 table: &table,
                 finite: true,
-                k: cols,
-                codes: &codes[..rows * cols],
-                signs: signed.then_some(&signs[..rows * cols / 8]),
                 scales: Scales {
                     values: &[0.5],
                     stride: 1,
@@ -65,66 +65,62 @@ fn kernels(c: &mut Criterion) {
             };
             let label = format!("{} {name} ({})", kernel.name(), kernel.decoder(&portion(1, COLS)));
             row(c, kernel, &portion(ROWS, COLS), &label);
-            decode(c, kernel, &portion(PANEL_ROWS, PANEL_COLS), &label);
-            let portion = |rows: usize, cols: usize| IntPortion {
-                image: lut.image(),
-                codes: &codes[..rows * cols],
-                signs: signed.then_some(&signs[..rows * cols / 8]),
-                stride: cols,
-                first: 0,
-                cols,
+            decode(c, kernel, &portion(MC, float::KC), &label);
+            let portion = |rows: usize, cols: usize| int::Weights {
+                codes: of(rows, cols),
+                table: lut.image(),
                 group_lines: cols / LINE,
             };
             for (mode, digits) in MODES {
                 let label = format!("{} {name}, {mode}", kernel.name());
                 int_row(c, kernel, &portion(ROWS, COLS), digits, &label);
-                int_tile(c, kernel, &portion(PANEL_ROWS, PANEL_COLS), digits, &label);
+                int_tile(c, kernel, &portion(MC, float::KC), digits, &label);
             }
         }
         tile(c, kernel);
     }
 }
 
-/// One row kernel call on 8 rows.
-fn row(c: &mut Criterion, kernel: Kernel, w: &Portion<'_>, label: &str) {
-    let bytes = w.codes.len() + w.signs.map_or(0, <[u8]>::len);
+/// One gemv call on 8 rows.
+fn row(c: &mut Criterion, kernel: Kernel, w: &float::Weights<'_>, label: &str) {
+    let bytes = w.codes.codes.len() + w.codes.signs.map_or(0, <[u8]>::len);
     for tokens in [1, 8] {
         let (x, skip) = aligned(tokens * COLS);
-        let x = RowInput { x: &x[skip..][..tokens * COLS], tokens };
+        let x = float::GemvX { x: &x[skip..][..tokens * COLS], tokens };
         let mut out = [0.0; 8 * ROWS];
-        let mut group = c.benchmark_group(format!("row, {tokens} tokens"));
+        let mut group = c.benchmark_group(format!("gemv, {tokens} tokens"));
         group.throughput(Throughput::ElementsAndBytes {
-            elements: w.codes.len() as u64,
+            elements: w.codes.codes.len() as u64,
             bytes: bytes as u64,
         });
-        group.bench_function(label, |b| b.iter(|| kernel.row(w, &x, &mut out, ROWS)));
+        group.bench_function(label, |b| b.iter(|| kernel.gemv_f32(w, &x, &mut out, ROWS)));
         group.finish();
     }
 }
 
 /// Decoding a whole panel, which goes to L2.
-fn decode(c: &mut Criterion, kernel: Kernel, w: &Portion<'_>, label: &str) {
-    let bytes = w.codes.len() + w.signs.map_or(0, <[u8]>::len);
-    let mut panel = vec![[0.0; PANEL_COLS + 16]; PANEL_ROWS];
+fn decode(c: &mut Criterion, kernel: Kernel, w: &float::Weights<'_>, label: &str) {
+    let bytes = w.codes.codes.len() + w.codes.signs.map_or(0, <[u8]>::len);
+    let mut panel = vec![[0.0; float::KC + 16]; MC];
     let mut group = c.benchmark_group("decode a panel");
     group.throughput(Throughput::ElementsAndBytes {
-        elements: w.codes.len() as u64,
+        elements: w.codes.codes.len() as u64,
         bytes: bytes as u64,
     });
     group.bench_function(label, |b| {
-        b.iter(|| kernel.panel(w, 0..PANEL_COLS / LINE, &mut panel));
+        b.iter(|| kernel.decode_f32(w, 0..float::KC / LINE, &mut panel));
     });
     group.finish();
 }
 
 /// Decoded rows by a tile of tokens, in every width; elements are multiply-adds.
 fn tile(c: &mut Criterion, kernel: Kernel) {
-    let panel = vec![[0.25; PANEL_COLS + 16]; PANEL_ROWS];
+    let panel = vec![[0.25; float::KC + 16]; MC];
     let widths: BTreeSet<usize> = [kernel.lanes(), kernel.tile_width()].into();
     for width in widths {
         let (x, skip) = aligned(TILE_COLS * width);
-        let x = TileInput { x: &x[skip..][..TILE_COLS * width], width };
-        let (mut sums, skip) = aligned(PANEL_ROWS * (width + 16));
+        let x = float::TileX { x: &x[skip..][..TILE_COLS * width], width };
+        let (mut sums, skip) = aligned(MC * (width + 16));
         let values = &mut sums[skip..];
         let mut group = c.benchmark_group(format!("tile of {width} tokens"));
         group.throughput(Throughput::ElementsAndBytes {
@@ -134,8 +130,8 @@ fn tile(c: &mut Criterion, kernel: Kernel) {
         group.bench_function(kernel.name(), |b| {
             b.iter(|| {
                 let (rows, stride) = (TILE_ROWS, width + 16);
-                let mut to = TileSums { values: &mut *values, stride, rows, add: false };
-                kernel.tile(&panel, &x, &mut to);
+                let mut to = float::TileSums { values: &mut *values, stride, rows, add: false };
+                kernel.gemm_f32(&panel, &x, &mut to);
             });
         });
         group.finish();
@@ -150,64 +146,64 @@ const MODES: [(&str, Digits); 4] = [
     ("a8t", Digits { count: 1, multiplied: false }),
 ];
 
-/// One row kernel call of an integer mode on 8 rows.
-fn int_row(c: &mut Criterion, kernel: Kernel, w: &IntPortion<'_>, digits: Digits, label: &str) {
+/// One gemv call of an integer mode on 8 rows.
+fn int_row(c: &mut Criterion, kernel: Kernel, w: &int::Weights<'_>, digits: Digits, label: &str) {
     for tokens in [1, 4] {
-        let limbs = kernel.row_limbs(digits, w.image.count, tokens);
-        let bytes = limbs.weights.len() * limbs.size() * tokens * w.cols;
+        let limbs = kernel.gemv_limbs(digits, w.table.count, tokens);
+        let bytes = limbs.weights.len() * limbs.size() * tokens * w.codes.cols;
         let (x, skip) = aligned(bytes / 4);
         let x = &bytemuck::cast_slice(&x[skip..])[..bytes];
-        let x = IntRowInput { x, tokens, limbs };
+        let x = int::GemvX { x, tokens, limbs };
         let mut out = [0; 4 * ROWS];
-        let mut group = c.benchmark_group(format!("integer row, {tokens} tokens"));
-        group.throughput(Throughput::Elements(w.codes.len() as u64));
-        group.bench_function(label, |b| b.iter(|| kernel.int_row(w, &x, &mut out, ROWS)));
+        let mut group = c.benchmark_group(format!("integer gemv, {tokens} tokens"));
+        group.throughput(Throughput::Elements(w.codes.codes.len() as u64));
+        group.bench_function(label, |b| b.iter(|| kernel.gemv_int(w, &x, &mut out, ROWS)));
         group.finish();
     }
 }
 
 /// Decoding a panel of an integer mode, and the panel by the widest tile.
-fn int_tile(c: &mut Criterion, kernel: Kernel, w: &IntPortion<'_>, digits: Digits, label: &str) {
-    let planes = w.image.count;
-    let limbs = kernel.panel_limbs(digits, planes);
-    let (steps, width) = (w.cols / limbs.step(), kernel.int_tile_width(limbs));
-    let mut rows = vec![[0; PANEL_STEPS + 16]; PANEL_ROWS * IntPanel::pitch(planes, limbs.words())];
+fn int_tile(c: &mut Criterion, kernel: Kernel, w: &int::Weights<'_>, digits: Digits, label: &str) {
+    let planes = w.table.count;
+    let limbs = kernel.gemm_limbs(digits, planes);
+    let (words, width) = (w.codes.cols / limbs.kr(), kernel.int_tile_width(limbs));
+    let mut rows = vec![[0; int::KC + 16]; MC * int::Panel::pitch(planes, limbs.operand)];
     // As many starts as the smallest unit, that of a multiplier, makes.
-    let mut starts = vec![0; PANEL_ROWS * planes * steps / 8];
-    let start_steps = if digits.multiplied { 8 } else { steps };
+    let mut starts = vec![0; MC * planes * words / 8];
+    let start_words = if digits.multiplied { MULTIPLIED / 4 } else { words };
     let mut group = c.benchmark_group("decode an integer panel");
-    group.throughput(Throughput::Elements(w.codes.len() as u64));
+    group.throughput(Throughput::Elements(w.codes.codes.len() as u64));
     group.bench_function(label, |b| {
         b.iter(|| {
-            let mut to = IntPanelMut { rows: &mut rows, starts: &mut starts, start_steps };
-            kernel.int_panel(w, limbs, &mut to);
+            let mut to = int::PanelMut { rows: &mut rows, compensation: &mut starts, start_words };
+            kernel.decode_int(w, limbs, &mut to);
         });
     });
     group.finish();
 
-    let (x, skip) = aligned((limbs.weights.len() * steps + steps / 8) * width);
+    let (x, skip) = aligned((limbs.weights.len() * words + words / 8) * width);
     let x = bytemuck::cast_slice(&x[skip..]);
-    let x = IntTileInput { x, steps, width, limbs, ahead: &[] };
-    let panel = IntPanel { rows: &rows, starts: &starts, start_steps, group_steps: steps };
-    let mut sums = vec![0.0; 2 * PANEL_ROWS * width];
-    let (scales, tokens) = ([1.0; PANEL_ROWS], vec![1.0; width]);
+    let x = int::TileX { x, words, width, limbs, ahead: &[] };
+    let panel = int::Panel { rows: &rows, compensation: &starts, start_words, group_words: words };
+    let mut sums = vec![0.0; 2 * MC * width];
+    let (scales, tokens) = ([1.0; MC], vec![1.0; width]);
     let mut group = c.benchmark_group("integer tile");
-    group.throughput(Throughput::Elements((PANEL_ROWS * w.cols * width) as u64));
+    group.throughput(Throughput::Elements((MC * w.codes.cols * width) as u64));
     group.bench_function(label, |b| {
         b.iter(|| {
-            let (sums, totals) = sums.split_at_mut(PANEL_ROWS * width);
-            let mut to = IntTileSums {
+            let (sums, totals) = sums.split_at_mut(MC * width);
+            let mut to = int::TileSums {
                 sums,
                 totals,
                 stride: width,
-                rows: PANEL_ROWS,
+                rows: MC,
                 resume: false,
                 ends: true,
                 add: false,
-                steps: &tokens,
+                token_scales: &tokens,
                 scales: &scales,
             };
-            kernel.int_tile(&panel, planes, &x, &mut to);
+            kernel.gemm_int(&panel, planes, &x, &mut to);
         });
     });
     group.finish();

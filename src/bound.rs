@@ -39,11 +39,12 @@
 //! ```
 //!
 //! and the image's own error is `Σ|x|·|W − Ŵ|`, where `|W − Ŵ|` is at most half of `sl·|scale|` and 0 if
-//! the image is [exact](lutmul_kernels::Image::exact). The bound is infinite where t might be beyond f32.
+//! the image is [exact](lutmul_kernels::QuantisedTable::exact). The bound is infinite where t might be beyond f32.
 
 use std::ops::Range;
 
-use lutmul_kernels::{Image, MULTIPLIED};
+use lutmul_kernels::QuantisedTable;
+use lutmul_kernels::int::MULTIPLIED;
 
 use crate::element::Element;
 use crate::error::{Error, Result, area};
@@ -143,7 +144,7 @@ impl Mode {
     ///
     /// Against the table's [image](crate::Lut::image) in integer modes, whose own error is at most
     /// `max|x| · step/2 · Σ|scale|` (W are then the image's weights; where it is
-    /// [exact](lutmul_kernels::Image::exact), they are the weights). For bias, activation and the ends of
+    /// [exact](lutmul_kernels::QuantisedTable::exact), they are the weights). For bias, activation and the ends of
     /// the number range see [`bound`](mod@crate::bound): this leaves what is subnormal aside.
     ///
     /// ```
@@ -215,7 +216,7 @@ struct Weight {
 }
 
 impl Weight {
-    fn new(w: &Weights<'_>, image: Option<&Image>, row: usize, col: usize) -> Self {
+    fn new(w: &Weights<'_>, image: Option<&QuantisedTable>, row: usize, col: usize) -> Self {
         let code = w.codes()[row * w.k() + col];
         let entry = f64::from(w.lut().entry(code).abs());
         let scale = f64::from(w.scales().at(row, col).abs());

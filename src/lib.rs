@@ -36,7 +36,7 @@
 //! | format ([`Format`]) | a choice of table and sign plane that has a name |
 //! | mode ([`Mode`]) | how x and the sums are represented |
 //! | kernel ([`Kernel`]) | the code for one vector unit |
-//! | shape ([`Shape`]) | the order of the loops: *row* for up to 8 tokens (integer modes: up to 16 where that is faster), *panel* for more |
+//! | plan ([`Plan`]) | how a product is computed; its shape ([`Shape`]) is *gemv* for few tokens, *gemm* for more |
 //!
 //! # Where to begin
 //!
@@ -118,7 +118,6 @@ pub mod bytes;
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
 mod decode;
-mod driver;
 mod element;
 mod encode;
 mod epilogue;
@@ -126,27 +125,35 @@ mod error;
 mod format;
 mod lut;
 mod mat;
+mod needs;
 mod options;
+mod plan;
+mod product;
 mod quantize;
 pub mod reference;
 mod report;
 mod scales;
+mod threads;
 mod weights;
+mod workspace;
 
 pub use activation::Activation;
 pub use activations::Activations;
 pub use buffer::Buffer;
 pub use bytes::Bytes;
-pub use driver::{Needs, Scratch, Shape, Workspace, matmul, matmul_packed, matmul_rows};
 pub use element::{Element, Unaligned};
 pub use epilogue::Epilogue;
 pub use error::{Error, Result};
 pub use format::Format;
 pub use half::{bf16, f16};
 pub use lut::Lut;
-pub use lutmul_kernels::{Image, Kernel, KernelInfo, reset_environment};
+pub use lutmul_kernels::{Kernel, KernelInfo, QuantisedTable, reset_environment};
 pub use mat::{MatMut, MatRef};
+pub use needs::Needs;
 pub use options::{Mode, Options, Threads, check_environment, kernel};
+pub use plan::{Plan, Shape};
+pub use product::{matmul, matmul_packed, matmul_rows};
 pub use report::ErrorReport;
 pub use scales::{Granularity, Scales};
 pub use weights::{NonFinite, Weights, sign_stride};
+pub use workspace::{Pool, Scratch, Workspace};

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
-use lutmul_kernels::{ClosedForm, IMAGE_PLANES, Image, Table};
+use lutmul_kernels::{ClosedForm, PLANES, QuantisedTable, Table};
 
 /// A table of 256 `f32`, the values that codes stand for (before sign and scale).
 ///
@@ -21,7 +21,7 @@ struct Prepared {
     finite: bool,
     /// The most bytes of the image.
     image_bytes: usize,
-    image: OnceLock<Image>,
+    image: OnceLock<QuantisedTable>,
 }
 
 impl Lut {
@@ -156,8 +156,8 @@ impl Lut {
     /// The fixed-point image that integer modes multiply by: the first that fits all finite entries of
     /// one byte, or two, exact up to a power of two; else two, rounded. With
     /// [`Lut::with_wide_image`] three bytes come next.
-    pub fn image(&self) -> &Image {
-        self.0.image.get_or_init(|| Image::new(&self.0.table, self.0.image_bytes))
+    pub fn image(&self) -> &QuantisedTable {
+        self.0.image.get_or_init(|| QuantisedTable::new(&self.0.table, self.0.image_bytes))
     }
 
     /// The same table with an [image](Lut::image) of three bytes where two are not exact.
@@ -175,16 +175,12 @@ impl Lut {
     /// assert_eq!((wide.image().count, wide.image().exact), (3, true));
     /// ```
     pub fn with_wide_image(self) -> Self {
-        if self.has_wide_image() {
-            self
-        } else {
-            Self::prepared(self.0.table.clone(), IMAGE_PLANES)
-        }
+        if self.has_wide_image() { self } else { Self::prepared(self.0.table.clone(), PLANES) }
     }
 
     /// Whether the image may have three bytes.
     pub fn has_wide_image(&self) -> bool {
-        self.0.image_bytes == IMAGE_PLANES
+        self.0.image_bytes == PLANES
     }
 }
 

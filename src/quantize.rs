@@ -10,7 +10,8 @@
 //! 5.39e-3 / 1.23e-2; powers of two 7.96e-3 / 1.57e-2. To 255 a digit times its multiplier still fits two
 //! base-255 digits, so A8 can run wherever A16 does.
 
-use lutmul_kernels::{LINE, MULTIPLIED, round_half_even};
+use lutmul_kernels::LINE;
+use lutmul_kernels::int::{MULTIPLIED, round_half_even};
 
 use crate::options::Mode;
 

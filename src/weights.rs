@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use lutmul_kernels::{Groups, IntPortion, LINE, Portion, Scales as KernelScales};
+use lutmul_kernels::float::{self, Groups};
+use lutmul_kernels::{Codes, LINE, int};
 
 use crate::bytes::Bytes;
 use crate::error::{Error, Result, area};
@@ -48,8 +49,6 @@ pub(crate) enum GroupIndex {
     Whole,
     /// For each line of 64 codes.
     Lines(Vec<u32>),
-    /// Groups of 32: two scales a line.
-    Pairs,
     /// For each line, of its four quarters.
     Quarters(Vec<[u32; 4]>),
     /// Groups that are no multiple of 16: beyond the kernels.
@@ -67,8 +66,6 @@ impl GroupIndex {
             Self::Whole
         } else if group.is_multiple_of(LINE) {
             Self::Lines(lines.map(|line| (line * LINE / group) as u32).collect())
-        } else if group == 32 {
-            Self::Pairs
         } else if group.is_multiple_of(16) {
             let quarter = |line: usize, q: usize| ((line * LINE + 16 * q) / group).min(last) as u32;
             Self::Quarters(lines.map(|l| [0, 1, 2, 3].map(|q| quarter(l, q))).collect())
@@ -214,7 +211,7 @@ impl<'a> Weights<'a> {
 
     /// How a kernel decodes these weights: the name of a lookup or of a closed form.
     pub fn decoder(&self, kernel: lutmul_kernels::Kernel) -> &'static str {
-        kernel.decoder(&self.portion(0..0))
+        kernel.decoder(&self.float(0..0))
     }
 
     /// One weight, decoded.
@@ -240,25 +237,21 @@ impl<'a> Weights<'a> {
         self.group
     }
 
-    /// Some rows, as kernels take them. With [`GroupIndex::Odd`] their scales are left at 1.
-    pub(crate) fn portion(&self, rows: Range<usize>) -> Portion<'_> {
-        let stride = sign_stride(self.k);
+    /// Some rows, as F32 kernels take them. With [`GroupIndex::Odd`] their scales are left at 1.
+    pub(crate) fn float(&self, rows: Range<usize>) -> float::Weights<'_> {
         let (block_rows, _) = self.scales.granularity().block(self.n, self.k);
         let (values, groups) = match &self.groups {
             GroupIndex::Whole => (self.scales.values(), Groups::Whole),
             GroupIndex::Lines(index) => (self.scales.values(), Groups::Lines(index)),
-            GroupIndex::Pairs => (self.scales.values(), Groups::Pairs),
             GroupIndex::Quarters(index) => (self.scales.values(), Groups::Quarters(index)),
             GroupIndex::Odd => (&[1.0][..], Groups::Whole),
         };
         let odd = matches!(self.groups, GroupIndex::Odd);
-        Portion {
+        float::Weights {
+            codes: self.rows(rows.clone(), 0..self.k),
             table: self.lut.table(),
             finite: self.lut.is_finite() || self.non_finite == NonFinite::Reject,
-            k: self.k,
-            codes: &self.codes[rows.start * self.k..rows.end * self.k],
-            signs: self.signs().map(|s| &s[rows.start * stride..rows.end * stride]),
-            scales: KernelScales {
+            scales: float::Scales {
                 values,
                 stride: if odd { 1 } else { self.scales.row_len() },
                 block_rows: if odd { self.n.max(1) } else { block_rows },
@@ -269,16 +262,22 @@ impl<'a> Weights<'a> {
     }
 
     /// Some columns of some rows, as integer kernels take them.
-    pub(crate) fn int_portion(&self, rows: Range<usize>, cols: Range<usize>) -> IntPortion<'_> {
+    pub(crate) fn int(&self, rows: Range<usize>, cols: Range<usize>) -> int::Weights<'_> {
+        int::Weights {
+            codes: self.rows(rows, cols),
+            table: self.lut.image(),
+            group_lines: self.group().div_ceil(LINE),
+        }
+    }
+
+    fn rows(&self, rows: Range<usize>, cols: Range<usize>) -> Codes<'_> {
         let stride = sign_stride(self.k);
-        IntPortion {
-            image: self.lut.image(),
+        Codes {
             codes: &self.codes[rows.start * self.k..rows.end * self.k],
             signs: self.signs().map(|s| &s[rows.start * stride..rows.end * stride]),
-            stride: self.k,
+            k: self.k,
             first: cols.start,
             cols: cols.len(),
-            group_lines: self.group().div_ceil(LINE),
         }
     }
 

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use common::kernels::{kernels, wanted};
 use common::{GRANULARITIES, activations, bound, tables, weights};
 use lutmul::{
-    Activation, Epilogue, Granularity, KernelInfo, MatMut, MatRef, Options, Scales, Shape, Threads,
-    Weights, Workspace, matmul,
+    Activation, Epilogue, Granularity, KernelInfo, MatMut, MatRef, Mode, Options, Plan, Scales,
+    Shape, Threads, Weights, Workspace, matmul,
     reference::{self, Product},
 };
 
@@ -189,6 +189,16 @@ fn shapes_are_as_documented() {
     let lut = lutmul::Lut::int8();
     let row = weights(&mut rng, (4, 96), &lut, false, Granularity::Row);
     let odd = weights(&mut rng, (4, 96), &lut, false, Granularity::Group(20));
-    assert_eq!([1, 8, 9].map(|m| Shape::of(&row, m)), [Shape::Row, Shape::Row, Shape::Panel]);
-    assert_eq!(Shape::of(&odd, 1), Shape::Panel);
+    let kernel = lutmul::Kernel::best();
+    let shape = |w, m, mode| {
+        let options = Options::with_kernel(kernel).mode(mode);
+        Plan::new(w, m, &options).map(|plan| plan.shape()).expect("a plan")
+    };
+    let of_f32 = [1, 8, 9].map(|m| shape(&row, m, Mode::F32));
+    assert_eq!(of_f32, [Shape::Gemv, Shape::Gemv, Shape::Gemm]);
+    assert_eq!(shape(&odd, 1, Mode::F32), Shape::Gemm);
+    // It depends on the mode, too: bytes of one digit take gemv for more tokens.
+    assert_eq!([1, 17].map(|m| shape(&row, m, Mode::A8T)), [Shape::Gemv, Shape::Gemm]);
+    let refused = Plan::new(&odd, 1, &Options::with_kernel(kernel).mode(Mode::A16));
+    assert!(refused.is_err(), "groups of 20");
 }

@@ -8,7 +8,7 @@ use common::bad::{BEFORE, fails, one_thread, ones, per_tensor, text};
 use common::{GRANULARITIES, tables};
 use lutmul::{
     Activations, Bytes, Epilogue, Error, Granularity, Kernel, KernelInfo, Lut, MatMut, MatRef,
-    Mode, NonFinite, Options, Scales, Scratch, Shape, Weights, Workspace, bf16, kernel, matmul,
+    Mode, NonFinite, Options, Plan, Scales, Scratch, Weights, Workspace, bf16, kernel, matmul,
     matmul_packed, matmul_rows, sign_stride,
 };
 use proptest::prelude::*;
@@ -185,17 +185,16 @@ fn activations_packed_for_something_else() {
             multiply(&w, &packed, &options),
             format!(
                 "activations: packed for nothing yet, but the product asks for \
-                 0×70, f32, kernel {name}, row shape and this table"
+                 0×70, f32, kernel {name}, gemv and this table"
             )
         );
         packed.pack(&w, MatRef::new(&[1f32; 140], 2, 70).expect("x"), &options).expect("packed");
-        let packed_for =
-            format!("activations: packed for 2×70, f32, kernel {name}, row shape, but");
+        let packed_for = format!("activations: packed for 2×70, f32, kernel {name}, gemv, but");
         // Another width.
         assert_eq!(
             multiply(&ones(6, 71), &packed, &options),
             format!(
-                "{packed_for} the product asks for 2×71, f32, kernel {name}, row shape and this table"
+                "{packed_for} the product asks for 2×71, f32, kernel {name}, gemv and this table"
             )
         );
         // Another shape: groups that the row kernels do not have.
@@ -204,12 +203,12 @@ fn activations_packed_for_something_else() {
         assert_eq!(
             multiply(&odd, &packed, &options),
             format!(
-                "{packed_for} the product asks for 2×70, f32, kernel {name}, panel shape and this table"
+                "{packed_for} the product asks for 2×70, f32, kernel {name}, gemm and this table"
             )
         );
         // Another kernel.
         for other in Kernel::available().filter(|other| *other != kernel) {
-            let asks = format!("2×70, f32, kernel {}, row shape and this table", other.name());
+            let asks = format!("2×70, f32, kernel {}, gemv and this table", other.name());
             assert_eq!(
                 multiply(&w, &packed, &one_thread(other)),
                 format!("{packed_for} the product asks for {asks}")
@@ -446,6 +445,7 @@ proptest! {
             let product = matches!(error, Error::Length { what: "y", .. } | Error::Stride { what: "y", .. });
             prop_assert!(y == before || product, "{error}");
         }
-        let _ = (Shape::of(&w, m), w.bytes(), w.prepare());
+        let plan = Plan::new(&w, m, &Options::with_kernel(Kernel::best()));
+        let _ = (plan.map(|plan| plan.shape()), w.bytes(), w.prepare());
     }
 }

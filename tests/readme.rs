@@ -1,7 +1,8 @@
 //! What the README says of kernels, formats and code is so.
 
 use lutmul::{Activation, Format, Granularity, KernelInfo, Lut, Mode, Weights};
-use lutmul_kernels::{Groups, Portion, Scales, Table};
+use lutmul_kernels::float::{self, Groups, Scales};
+use lutmul_kernels::{Codes, Table};
 
 fn readme() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
@@ -22,7 +23,8 @@ fn decoder(info: KernelInfo, lut: &Lut, signs: bool) -> &'static str {
     let signs = signs.then_some(&[0u8][..]);
     let scales =
         Scales { values: &[1.0], stride: 1, block_rows: 1, first_row: 0, groups: Groups::Whole };
-    info.decoder(&Portion { table: &table, finite: true, k: 1, codes: &[0], signs, scales })
+    let codes = Codes::whole(&[0], signs, 1);
+    info.decoder(&float::Weights { codes, table: &table, finite: true, scales })
 }
 
 /// The row of a kernel as it should be.

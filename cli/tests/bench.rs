@@ -60,7 +60,7 @@ fn every_combination_is_a_line_with_all_fields() {
         assert!(number("rel_rms_error") < 1e-6, "{row}");
         assert!(number("weight_bytes") >= number("n") * number("k"));
         assert!(number("workspace_bytes") > 0.0);
-        assert_eq!(row["shape"], if row["m"] == 1 { "row" } else { "panel" });
+        assert_eq!(row["shape"], if row["m"] == 1 { "gemv" } else { "gemm" });
         assert_eq!((&row["mode"], &row["pages"]), (&"f32".into(), &"4k".into()));
         for key in ["peer", "image_bytes", "image_rel_rms_error"] {
             assert!(row[key].is_null(), "{key} of {row}");

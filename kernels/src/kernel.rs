@@ -3,133 +3,141 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::int::{
-    Digits, Form, IntPanel, IntPanelMut, IntPortion, IntRowInput, IntTileInput, IntTileSums, Limbs,
-    PANEL_STEPS,
-};
-use crate::portion::{LINE, Order, PANEL_ROWS, PanelRow, Portion, RowInput, TileInput, TileSums};
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+use crate::aarch64 as arm;
+use crate::float::{self, FloatEntry, Groups, Order};
+use crate::int::{self, Digits, IntEntry, Limbs, Operand};
+use crate::isa::Feature;
+use crate::weights::{LINE, MC};
+#[cfg(target_arch = "x86_64")]
+use crate::x86;
+use crate::{portable, scalar};
 
-/// The F32 half of a kernel. Made by `stamp!`.
-pub(crate) struct Entry {
-    pub features: &'static [&'static str],
-    pub available: fn() -> bool,
-    /// Whether this CPU has the i-th feature.
-    pub detected: fn(usize) -> bool,
-    /// f32 lanes of a vector.
-    pub lanes: usize,
-    /// The most vectors of tokens in a tile; a tile has 1 to that many.
-    pub vectors: usize,
-    pub order: fn(&Portion<'_>) -> &'static Order,
-    pub decoder: fn(&Portion<'_>) -> &'static str,
-    pub row: unsafe fn(&Portion<'_>, &RowInput<'_>, &mut [f32], usize),
-    pub panel: unsafe fn(&Portion<'_>, Range<usize>, &mut [PanelRow]),
-    pub tile: unsafe fn(&[PanelRow], &TileInput<'_>, &mut TileSums<'_>),
+/// A line of the kernel table: a name, and what runs under it.
+struct Entry {
+    name: &'static str,
+    float: &'static FloatEntry,
+    int: Operands,
 }
 
-/// Rounds totals, `[PANEL_ROWS][stride]`, biases added, and transposes them.
-type Finish = unsafe fn(&[f64], usize, &[f64; PANEL_ROWS], &mut [[f32; PANEL_ROWS]]);
-
-/// One of the integer parts of a kernel. Made by `int_stamp!`.
-pub(crate) struct IntEntry {
-    pub features: &'static [&'static str],
-    pub available: fn() -> bool,
-    /// Whether this CPU has the i-th feature.
-    pub detected: fn(usize) -> bool,
-    /// Whether weights and activations are words rather than bytes.
-    pub words: bool,
-    /// i32 lanes of a vector.
-    pub lanes: usize,
-    /// The most vectors of tokens in a tile.
-    pub vectors: usize,
-    pub row: unsafe fn(&IntPortion<'_>, &IntRowInput<'_>, &mut [i64], usize),
-    pub panel: unsafe fn(&IntPortion<'_>, &mut IntPanelMut<'_>),
-    pub tile: unsafe fn(&IntPanel<'_>, usize, &IntTileInput<'_>, &mut IntTileSums<'_>),
-    pub finish: Finish,
-}
-
-/// A line of the kernel table: a name, and what runs under it in F32 and in integer modes.
-pub(crate) struct Pair {
-    pub name: &'static str,
-    pub float: &'static Entry,
-    /// One that takes bytes, one that takes words, or both.
-    pub int: &'static [&'static IntEntry],
+/// The operands of the integer modes.
+enum Operands {
+    /// Words, or bytes, for all modes.
+    One(&'static IntEntry),
+    /// Bytes, and words for what they are better at.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    Both { bytes: &'static IntEntry, words: &'static IntEntry },
 }
 
 /// Every kernel of this build, best first, scalar last.
-static KERNELS: &[Pair] = &[
+static KERNELS: &[Entry] = &[
     #[cfg(target_arch = "x86_64")]
-    Pair {
+    Entry {
         name: "avx512vbmi",
-        float: &crate::x86::vbmi::ENTRY,
-        int: &[&crate::x86::vnni::INT_ENTRY, &crate::x86::words512::dpwssd::INT_ENTRY],
+        float: &x86::avx512vbmi::f32::ENTRY,
+        int: Operands::Both {
+            bytes: &x86::avx512vbmi::u8i8::ENTRY,
+            words: &x86::avx512vbmi::i16::ENTRY,
+        },
     },
     #[cfg(target_arch = "x86_64")]
-    Pair {
+    Entry {
         name: "avx512",
-        float: &crate::x86::avx512::ENTRY,
-        int: &[&crate::x86::words512::madd::INT_ENTRY],
+        float: &x86::avx512::f32::ENTRY,
+        int: Operands::One(&x86::avx512::i16::ENTRY),
     },
     #[cfg(target_arch = "x86_64")]
-    Pair {
+    Entry {
         name: "avxvnni",
-        float: &crate::x86::avx2::ENTRY,
-        int: &[&crate::x86::avxvnni::vex::INT_ENTRY],
+        float: &x86::avx2::f32::ENTRY,
+        int: Operands::One(&x86::avxvnni::u8i8::ENTRY),
     },
     #[cfg(target_arch = "x86_64")]
-    Pair {
+    Entry {
         name: "avx512vl-vnni",
-        float: &crate::x86::avx2::ENTRY,
-        int: &[&crate::x86::avxvnni::evex::INT_ENTRY],
+        float: &x86::avx2::f32::ENTRY,
+        int: Operands::One(&x86::avxvnni::u8i8::EVEX_ENTRY),
     },
     #[cfg(target_arch = "x86_64")]
-    Pair { name: "avx2", float: &crate::x86::avx2::ENTRY, int: &[&crate::x86::madd::INT_ENTRY] },
+    Entry {
+        name: "avx2",
+        float: &x86::avx2::f32::ENTRY,
+        int: Operands::One(&x86::avx2::i16::ENTRY),
+    },
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
-    Pair {
+    Entry {
         name: "neon-i8mm",
-        float: &crate::aarch64::neon::ENTRY,
-        int: &[&crate::aarch64::dot::i8mm::INT_ENTRY],
+        float: &arm::neon::f32::ENTRY,
+        int: Operands::One(&arm::i8mm::ENTRY),
     },
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
-    Pair {
+    Entry {
         name: "neon-dotprod",
-        float: &crate::aarch64::neon::ENTRY,
-        int: &[&crate::aarch64::dot::dotprod::INT_ENTRY],
+        float: &arm::neon::f32::ENTRY,
+        int: Operands::One(&arm::dotprod::ENTRY),
     },
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
-    Pair {
+    Entry {
         name: "neon",
-        float: &crate::aarch64::neon::ENTRY,
-        int: &[&crate::aarch64::mlal::INT_ENTRY],
+        float: &arm::neon::f32::ENTRY,
+        int: Operands::One(&arm::neon::i16::ENTRY),
     },
-    Pair {
-        name: "portable",
-        float: &crate::portable::ENTRY,
-        int: &[&crate::scalar::int::INT_ENTRY],
-    },
-    Pair { name: "scalar", float: &crate::scalar::ENTRY, int: &[&crate::scalar::int::INT_ENTRY] },
+    Entry { name: "portable", float: &portable::ENTRY, int: Operands::One(&scalar::i16::ENTRY) },
+    Entry { name: "scalar", float: &scalar::f32::ENTRY, int: Operands::One(&scalar::i16::ENTRY) },
     // After the scalar kernel, which runs everywhere: so these are never the best.
     #[cfg(all(target_arch = "x86_64", feature = "gather"))]
-    Pair {
+    Entry {
         name: "avx512-gather",
-        float: &crate::x86::avx512_gather::ENTRY,
-        int: &[&crate::scalar::int::INT_ENTRY],
+        float: &x86::gather::AVX512,
+        int: Operands::One(&scalar::i16::ENTRY),
     },
     #[cfg(all(target_arch = "x86_64", feature = "gather"))]
-    Pair {
+    Entry {
         name: "avx2-gather",
-        float: &crate::x86::avx2_gather::ENTRY,
-        int: &[&crate::scalar::int::INT_ENTRY],
+        float: &x86::gather::AVX2,
+        int: Operands::One(&scalar::i16::ENTRY),
     },
 ];
+
+impl Entry {
+    /// The features of all parts.
+    fn features(&self) -> impl Iterator<Item = &'static Feature> {
+        let int = match self.int {
+            Operands::One(one) => [one.features, &[]],
+            Operands::Both { bytes, words } => [bytes.features, words.features],
+        };
+        let mut known = Vec::new();
+        self.float.features.iter().chain(int.into_iter().flatten()).filter(move |feature| {
+            let new = !known.contains(&feature.name);
+            known.push(feature.name);
+            new
+        })
+    }
+
+    /// The part for an operand.
+    fn int(&self, operand: Operand) -> Option<&'static IntEntry> {
+        match self.int {
+            Operands::One(one) => (one.operand == operand).then_some(one),
+            Operands::Both { bytes, words } => Some(match operand {
+                Operand::U8I8 => bytes,
+                Operand::I16 => words,
+            }),
+        }
+    }
+
+    fn has(&self, operand: Operand) -> bool {
+        self.int(operand).is_some()
+    }
+}
 
 /// A kernel that this CPU can run. Having one is the proof: there is no other way to get it than by
 /// detection.
 #[derive(Clone, Copy)]
-pub struct Kernel(&'static Pair);
+pub struct Kernel(&'static Entry);
 
 /// What is known of a kernel, whether or not it can run here.
 #[derive(Clone, Copy)]
-pub struct KernelInfo(&'static Pair);
+pub struct KernelInfo(&'static Entry);
 
 impl KernelInfo {
     /// All kernels of this build, best first, scalar last.
@@ -144,39 +152,22 @@ impl KernelInfo {
 
     /// The CPU features it needs, as Rust names them.
     pub fn features(self) -> Vec<&'static str> {
-        self.detected().map(|(name, _)| name).collect()
+        self.0.features().map(|feature| feature.name).collect()
     }
 
     /// The features that this CPU lacks, of those the kernel needs.
     pub fn missing(self) -> impl Iterator<Item = &'static str> {
-        self.detected().filter(|(_, has)| !has).map(|(name, _)| name)
-    }
-
-    /// The features of both halves, and whether this CPU has them.
-    fn detected(self) -> impl Iterator<Item = (&'static str, bool)> {
-        let Pair { float, int, .. } = self.0;
-        let of_float = float.features.iter().enumerate().map(|(i, f)| (*f, (float.detected)(i)));
-        let of_int = int
-            .iter()
-            .flat_map(|int| int.features.iter().enumerate().map(|(i, f)| (*f, (int.detected)(i))));
-        let mut known = Vec::new();
-        of_float.chain(of_int).filter(move |(name, _)| {
-            let new = !known.contains(name);
-            known.push(*name);
-            new
-        })
+        self.0.features().filter(|feature| !(feature.detected)()).map(|feature| feature.name)
     }
 
     /// How the kernel decodes this table in F32 mode, as [`Kernel::decoder`] says for one that can run.
-    pub fn decoder(self, w: &Portion<'_>) -> &'static str {
-        (self.0.float.decoder)(w)
+    pub fn decoder(self, w: &float::Weights<'_>) -> &'static str {
+        (self.0.float.decoder)(w).name
     }
 
     /// The kernel itself, if this CPU can run it.
     pub fn kernel(self) -> Option<Kernel> {
-        let Pair { float, int, .. } = self.0;
-        let available = (float.available)() && int.iter().all(|int| (int.available)());
-        available.then_some(Kernel(self.0))
+        self.missing().next().is_none().then_some(Kernel(self.0))
     }
 }
 
@@ -200,187 +191,246 @@ impl Kernel {
     pub fn info(self) -> KernelInfo {
         KernelInfo(self.0)
     }
+}
 
+/// F32.
+impl Kernel {
     /// Lanes of its vectors of f32: tiles are multiples of it wide.
     pub fn lanes(self) -> usize {
         self.0.float.lanes
     }
 
-    /// The widest tile of the panel shape, in tokens.
+    /// The widest tile of gemm, in tokens.
     pub fn tile_width(self) -> usize {
-        self.0.float.lanes * self.0.float.vectors
+        self.0.float.tile_width()
     }
 
     /// The order in which the kernel decodes the codes of a line.
-    pub fn order(self, w: &Portion<'_>) -> &'static Order {
-        (self.0.float.order)(w)
+    pub fn order(self, w: &float::Weights<'_>) -> &'static Order {
+        (self.0.float.decoder)(w).order
     }
 
     /// How the kernel decodes this table: the name of a lookup or of a closed form.
-    pub fn decoder(self, w: &Portion<'_>) -> &'static str {
-        (self.0.float.decoder)(w)
+    pub fn decoder(self, w: &float::Weights<'_>) -> &'static str {
+        (self.0.float.decoder)(w).name
     }
 
-    /// The row shape: `out[t·stride + r] = scale · Σ_k x[t,k]·W[r,k]` for all rows of the portion.
+    /// The gemv loops for a layout of scales.
+    fn gemv_loops(self, w: &float::Weights<'_>) -> &'static [float::Gemv] {
+        let decoder = (self.0.float.decoder)(w);
+        match w.scales.groups {
+            Groups::Whole => decoder.gemv[float::WHOLE as usize],
+            Groups::Lines(_) => decoder.gemv[float::LINES as usize],
+            Groups::Quarters(_) => decoder.gemv[float::QUARTERS as usize],
+        }
+    }
+
+    /// How many tokens gemv should be given for `m` of them: so that none but the last loop has padding.
+    pub fn gemv_f32_tokens(self, w: &float::Weights<'_>, m: usize) -> usize {
+        let loops = self.gemv_loops(w);
+        let rest = m % loops[0].tokens;
+        let last = loops.iter().map(|gemv| gemv.tokens).filter(|tokens| *tokens >= rest).min();
+        m - rest + if rest > 0 { last.unwrap_or(rest) } else { 0 }
+    }
+
+    /// gemv: `out[t·stride + r] = scale · Σ_k x[t,k]·W[r,k]` for all rows.
     ///
     /// # Panics
     /// If the buffers don't have the lengths that their types document.
-    pub fn row(self, w: &Portion<'_>, x: &RowInput<'_>, out: &mut [f32], stride: usize) {
-        assert!(matches!(x.tokens, 1 | 2 | 4 | 8) && w.k > 0);
-        assert_eq!(x.x.len(), x.tokens * w.lines() * LINE, "packed activations");
-        // SAFETY: a `Kernel` is made in `KernelInfo::kernel` only, after its features were detected.
-        unsafe { (self.0.float.row)(w, x, out, stride) }
+    pub fn gemv_f32(
+        self,
+        w: &float::Weights<'_>,
+        x: &float::GemvX<'_>,
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        assert!(x.tokens > 0 && w.codes.k > 0 && w.codes.cols == w.codes.k);
+        assert_eq!(x.x.len(), x.tokens * w.codes.lines() * LINE, "packed activations");
+        let loops = self.gemv_loops(w);
+        let mut token = 0;
+        while token < x.tokens {
+            let fits = |gemv: &&float::Gemv| gemv.tokens <= x.tokens - token;
+            let gemv = loops.iter().find(fits).expect("a loop for one token");
+            // SAFETY: a `Kernel` is made in `KernelInfo::kernel` only, after its features were detected.
+            unsafe { (gemv.run)(w, x, token, out, stride) };
+            token += gemv.tokens;
+        }
     }
 
-    /// Decodes columns `lines` (in lines of 64) of a portion's rows into a panel, in the kernel's
-    /// order, scales multiplied in. Rows of the panel beyond the portion's are left as they are.
+    /// Decodes columns `lines` (in lines of 64) of some rows into a panel, in the kernel's
+    /// order, scales multiplied in. Rows of the panel beyond the weights' are left as they are.
     ///
     /// # Panics
-    /// If the portion has more rows than the panel, or the lines are not within the portion.
-    pub fn panel(self, w: &Portion<'_>, lines: Range<usize>, to: &mut [PanelRow]) {
-        assert!(w.rows() <= to.len() && lines.end <= w.lines());
-        // SAFETY: as in `row`.
-        unsafe { (self.0.float.panel)(w, lines, to) }
+    /// If there are more rows than in the panel, or the lines are not within the weights.
+    pub fn decode_f32(
+        self,
+        w: &float::Weights<'_>,
+        lines: Range<usize>,
+        to: &mut [float::PanelRow],
+    ) {
+        assert!(w.codes.rows() <= to.len() && lines.end <= w.codes.lines());
+        assert!(w.codes.cols == w.codes.k);
+        // SAFETY: as in `gemv_f32`.
+        unsafe { ((self.0.float.decoder)(w).decode)(w, lines, to) }
     }
 
-    /// Multiplies a panel by a tile: `sums[r][t] (+)= Σ_k panel[r][k] · x[k][t]`.
+    /// gemm: multiplies a panel by a tile, `sums[r][t] (+)= Σ_k panel[r][k] · x[k][t]`.
     ///
     /// Rows are done in the micro-kernel's steps, so some beyond the panel's last may be written.
     ///
     /// # Panics
     /// If the width is none of the kernel's, or a buffer is too short.
-    pub fn tile(self, panel: &[PanelRow], x: &TileInput<'_>, sums: &mut TileSums<'_>) {
-        assert!(
-            x.width > 0
-                && x.width.is_multiple_of(self.0.float.lanes)
-                && x.width <= self.tile_width()
-        );
-        assert!(panel.len() == PANEL_ROWS && sums.rows <= PANEL_ROWS && sums.stride >= x.width);
-        // SAFETY: as in `row`.
-        unsafe { (self.0.float.tile)(panel, x, sums) }
+    pub fn gemm_f32(
+        self,
+        panel: &[float::PanelRow],
+        x: &float::TileX<'_>,
+        sums: &mut float::TileSums<'_>,
+    ) {
+        let lanes = self.lanes();
+        assert!(x.width > 0 && x.width.is_multiple_of(lanes) && x.width <= self.tile_width());
+        assert!(panel.len() == MC && sums.rows <= MC && sums.stride >= x.width);
+        assert!(x.x.len().is_multiple_of(x.width));
+        let (mut at, vectors) = (0, x.width / lanes);
+        while at < vectors {
+            let fits = |kernel: &&float::Microkernel| kernel.vectors <= vectors - at;
+            let kernel = self.0.float.gemm.iter().find(fits).expect("one for one vector");
+            // SAFETY: as in `gemv_f32`.
+            unsafe { (kernel.run)(panel, x, at, sums) };
+            at += kernel.vectors;
+        }
     }
 }
 
 /// Integer modes.
 impl Kernel {
-    /// How the row shape takes activations, for an image of that many planes.
-    pub fn row_limbs(self, digits: Digits, planes: usize, tokens: usize) -> Limbs {
-        let form = match (self.entry(false), self.entry(true)) {
-            (None, _) => Form::Words,
+    /// How gemv takes activations, for a table of that many planes.
+    pub fn gemv_limbs(self, digits: Digits, planes: usize, tokens: usize) -> Limbs {
+        let operand = match (self.0.has(Operand::U8I8), self.0.has(Operand::I16)) {
+            (false, _) => Operand::I16,
             // Signs are applied to each token's bytes, but to words of weights once.
-            (Some(_), Some(_)) if digits.count >= 2 && planes == 1 && tokens >= 2 => Form::Words,
-            _ => Form::Bytes,
+            (true, true) if digits.count >= 2 && planes == 1 && tokens >= 2 => Operand::I16,
+            (true, _) => Operand::U8I8,
         };
-        Limbs::new(form, digits)
+        Limbs::new(operand, digits)
     }
 
-    /// The most tokens for which the row shape is the faster one.
+    /// The most tokens for which gemv is the faster one.
     ///
-    /// Measured at k = 3,072 on a Zen 4. `vpdpbusd` with one digit: rows of 8 and 8 tokens take 0.9 ms
-    /// where a panel of 16 takes 1.1 (decoding it takes most of that), and 1.8 ms where one of 32 takes 1.4.
-    /// With more digits or planes, and with words, panels are faster as soon as there are two blocks.
-    pub fn row_tokens(self, digits: Digits) -> usize {
-        let one = digits.count == 1 && self.entry(false).is_some();
+    /// Measured at k = 3,072 on a Zen 4. `vpdpbusd` with one digit: gemv of 8 and 8 tokens takes 0.9 ms
+    /// where a panel for 16 takes 1.1 (decoding it takes most of that), and 1.8 ms where one for 32 takes 1.4.
+    /// With more digits or planes, and with words, gemm is faster as soon as there are two blocks.
+    pub fn gemv_tokens(self, digits: Digits) -> usize {
+        let one = digits.count == 1 && self.0.has(Operand::U8I8);
         if one { 16 } else { 8 }
     }
 
-    /// How the panel shape takes them.
-    pub fn panel_limbs(self, digits: Digits, planes: usize) -> Limbs {
-        let form = match (self.entry(false), self.entry(true)) {
-            (None, _) => Form::Words,
-            (Some(_), _) if digits.multiplied => Form::Multiplied,
+    /// How gemm takes them.
+    pub fn gemm_limbs(self, digits: Digits, planes: usize) -> Limbs {
+        let operand = match (self.0.has(Operand::U8I8), self.0.has(Operand::I16)) {
+            (false, _) => Operand::I16,
+            (true, _) if digits.multiplied => return Limbs::MULTIPLIED,
             // One product of words is as much as two of bytes, and needs no sign; but sums of words
             // are widened more often, and planes cannot share the sign that words don't need.
-            (Some(_), Some(_)) if digits.count == 2 && planes == 1 => Form::Words,
-            _ => Form::Bytes,
+            (true, true) if digits.count == 2 && planes == 1 => Operand::I16,
+            (true, _) => Operand::U8I8,
         };
-        Limbs::new(form, digits)
+        Limbs::new(operand, digits)
     }
 
-    /// The entry for words, or for bytes.
-    fn entry(self, words: bool) -> Option<&'static IntEntry> {
-        self.0.int.iter().copied().find(|entry| entry.words == words)
-    }
-
-    fn entry_of(self, limbs: Limbs) -> &'static IntEntry {
-        self.entry(limbs.words()).expect("limbs of another kernel")
+    fn int(self, limbs: Limbs) -> &'static IntEntry {
+        self.0.int(limbs.operand).expect("limbs of another kernel")
     }
 
     /// i32 lanes: tiles are multiples of it wide.
     pub fn int_lanes(self, limbs: Limbs) -> usize {
-        self.entry_of(limbs).lanes
+        self.int(limbs).lanes
     }
 
-    /// The widest tile of the panel shape, in tokens.
+    /// The widest tile of gemm, in tokens.
     pub fn int_tile_width(self, limbs: Limbs) -> usize {
-        let entry = self.entry_of(limbs);
-        entry.lanes * entry.vectors
+        let entry = self.int(limbs);
+        entry.lanes * entry.gemm.vectors
     }
 
-    /// The row shape: `out[(g·tokens + t)·stride + r] = Σ_k X[t,k] · ±L[code]`, exactly, for each group g
+    /// gemv: `out[(g·tokens + t)·stride + r] = Σ_k X[t,k] · ±L[code]`, exactly, for each group g
     /// of `group_lines` lines.
     ///
     /// # Panics
     /// If the buffers don't have the lengths that their types document, or the kernel does not take
     /// such limbs.
-    pub fn int_row(self, w: &IntPortion<'_>, x: &IntRowInput<'_>, out: &mut [i64], stride: usize) {
-        assert!(matches!(x.tokens, 1 | 2 | 4 | 8) && w.cols > 0 && w.first.is_multiple_of(8));
-        assert!(w.group_lines > 0 && w.first + w.cols <= w.stride);
-        assert!(x.limbs.form != Form::Multiplied, "the row shape has no multipliers");
-        let limbs = x.limbs.weights.len() * x.limbs.size();
-        assert_eq!(x.x.len(), w.lines() * x.tokens * limbs * LINE, "packed activations");
-        // SAFETY: a `Kernel` is made in `KernelInfo::kernel` only, after its features were detected.
-        unsafe { (self.entry_of(x.limbs).row)(w, x, out, stride) }
+    pub fn gemv_int(
+        self,
+        w: &int::Weights<'_>,
+        x: &int::GemvX<'_>,
+        out: &mut [i64],
+        stride: usize,
+    ) {
+        assert!(x.tokens > 0 && w.codes.cols > 0 && w.codes.first.is_multiple_of(8));
+        assert!(w.group_lines > 0 && w.codes.first + w.codes.cols <= w.codes.k);
+        assert!(!x.limbs.multiplied, "gemv has no multipliers");
+        let limbs = x.limbs.weights.len();
+        let bytes = limbs * x.limbs.size() * LINE;
+        assert_eq!(x.x.len(), w.codes.lines() * x.tokens * bytes, "packed activations");
+        let loops = (self.int(x.limbs).decoder)(w).gemv;
+        let mut token = 0;
+        while token < x.tokens {
+            let left = (x.tokens - token) * limbs;
+            let fits = |g: &&int::Gemv| g.vectors <= left && g.vectors.is_multiple_of(limbs);
+            let gemv = loops.iter().find(fits).expect("a loop for one token");
+            // SAFETY: as in `gemv_f32`.
+            unsafe { (gemv.run)(w, x, token, out, stride) };
+            token += gemv.vectors / limbs;
+        }
     }
 
-    /// Decodes a portion into a panel of [`IntPanel::pitch`] rows a row. The portion must have no more
+    /// Decodes weights into a panel of [`int::Panel::pitch`] rows a row. There must be no more
     /// columns than the panel has room for.
     ///
     /// # Panics
     /// If a buffer is too short.
-    pub fn int_panel(self, w: &IntPortion<'_>, limbs: Limbs, panel: &mut IntPanelMut<'_>) {
-        assert!(w.lines() * LINE <= PANEL_STEPS * limbs.step() && w.first.is_multiple_of(8));
-        assert!(w.first + w.cols <= w.stride);
-        assert!(panel.start_steps > 0 && panel.start_steps.is_multiple_of(8));
-        // SAFETY: as in `int_row`.
-        unsafe { (self.entry_of(limbs).panel)(w, panel) }
+    pub fn decode_int(self, w: &int::Weights<'_>, limbs: Limbs, panel: &mut int::PanelMut<'_>) {
+        assert!(w.codes.lines() * LINE <= int::KC * limbs.kr());
+        assert!(w.codes.first.is_multiple_of(8) && w.codes.first + w.codes.cols <= w.codes.k);
+        assert!(panel.start_words > 0 && panel.start_words.is_multiple_of(8));
+        // SAFETY: as in `gemv_f32`.
+        unsafe { ((self.int(limbs).decoder)(w).decode)(w, panel) }
     }
 
-    /// Multiplies a panel of an image with that many planes by a tile; see [`IntTileSums`].
+    /// gemm: multiplies a panel of a table with that many planes by a tile; see [`int::TileSums`].
     ///
     /// # Panics
-    /// If the width is none of the kernel's, or a buffer is too short.
-    pub fn int_tile(
+    /// If the width or the planes are none of the kernel's, or a buffer is too short.
+    pub fn gemm_int(
         self,
-        panel: &IntPanel<'_>,
+        panel: &int::Panel<'_>,
         planes: usize,
-        x: &IntTileInput<'_>,
-        to: &mut IntTileSums<'_>,
+        x: &int::TileX<'_>,
+        to: &mut int::TileSums<'_>,
     ) {
-        let lanes = self.int_lanes(x.limbs);
-        assert!(x.width.is_multiple_of(lanes) && x.width <= self.int_tile_width(x.limbs));
-        assert!(x.width > 0 && x.steps > 0 && x.steps <= PANEL_STEPS && panel.group_steps > 0);
-        assert!(to.rows <= PANEL_ROWS && to.stride >= x.width && to.steps.len() >= x.width);
-        // SAFETY: as in `int_row`.
-        unsafe { (self.entry_of(x.limbs).tile)(panel, planes, x, to) }
+        let entry = self.int(x.limbs);
+        assert!(x.width.is_multiple_of(entry.lanes) && x.width <= self.int_tile_width(x.limbs));
+        assert!(x.width > 0 && x.words > 0 && x.words <= int::KC && panel.group_words > 0);
+        assert!(to.rows <= MC && to.stride >= x.width && to.token_scales.len() >= x.width);
+        // SAFETY: as in `gemv_f32`.
+        unsafe { (entry.gemm.tile[planes - 1])(panel, x, to) }
     }
 
-    /// Rounds totals of a tile, `[PANEL_ROWS][stride]`, to f32 and transposes them:
+    /// Rounds totals of a tile, `[MC][stride]`, to f32 and transposes them:
     /// `to[token][row] = f32(totals[row][token] + bias[row])`. (A bias of −0 changes nothing.)
     ///
     /// # Panics
     /// If tokens are no multiple of the kernel's lanes, or there are too few totals.
-    pub fn int_finish(
+    pub fn round(
         self,
         limbs: Limbs,
         totals: &[f64],
         stride: usize,
-        bias: &[f64; PANEL_ROWS],
-        to: &mut [[f32; PANEL_ROWS]],
+        bias: &[f64; MC],
+        to: &mut [[f32; MC]],
     ) {
         assert!(to.len().is_multiple_of(self.int_lanes(limbs)) && stride >= to.len());
-        // SAFETY: as in `int_row`.
-        unsafe { (self.entry_of(limbs).finish)(totals, stride, bias, to) }
+        // SAFETY: as in `gemv_f32`.
+        unsafe { (self.int(limbs).gemm.round)(totals, stride, bias, to) }
     }
 }
 

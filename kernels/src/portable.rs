@@ -1,18 +1,19 @@
-//! Any vector unit, through `pulp::Simd`: what runs where no kernel has been written for the ISA.
+//! Any vector unit, through `pulp::Simd`: what runs F32 where no kernel has been written for the ISA.
 //!
 //! A line is decoded by 64 scalar loads into an array, and that is the bound; vectors only do the sums.
-//! `stamp!` is of no use here, because pulp's vectors have no width known to this source. Tiles are
-//! multiples of 16 floats, and sums are 16 lanes wide, in as many registers as that takes: so a sum's
+//! pulp's vectors have no width known to this source, so the loops of [`float`](crate::float) are of no use here. Tiles
+//! are multiples of 16 floats, and sums are 16 lanes wide, in as many registers as that takes: so a sum's
 //! order is the same for every vector width. Whether products are fused is the CPU's affair.
 
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::portion::{
-    Groups, LINE, NATURAL, PANEL_COLS, PANEL_ROWS, PanelRow, Portion, RowInput, TileInput, TileSums,
+use crate::float::{
+    FloatDecoder, FloatEntry, Gemv, GemvX, Groups, KC, Microkernel, NATURAL, PanelRow, TileSums,
+    TileX, Weights,
 };
-use crate::row::partial_signs;
+use crate::weights::{LINE, MC};
 
 /// The unit of tiles and the lanes of a sum.
 const LANES: usize = 16;
@@ -20,46 +21,38 @@ const LANES: usize = 16;
 /// Rows of a micro-kernel: with 256-bit vectors 12 of 16 registers are sums.
 const ROWS: usize = 6;
 
-const _: () = assert!(PANEL_ROWS.is_multiple_of(ROWS));
+const _: () = assert!(MC.is_multiple_of(ROWS));
 
 type Wide = [f32; LANES];
 
-pub(crate) static ENTRY: crate::kernel::Entry = crate::kernel::Entry {
+pub(crate) static ENTRY: FloatEntry = FloatEntry {
     features: &[],
-    available: || true,
-    detected: |_| true,
     lanes: LANES,
-    vectors: 1,
-    order: |_| &NATURAL,
-    decoder: |_| "scalar lookup",
-    row,
-    panel,
-    tile,
+    decoder: |_| &LOOKUP,
+    gemm: &[Microkernel { vectors: 1, run: |panel, x, _, sums| tile(panel, x, sums) }],
 };
+
+static LOOKUP: FloatDecoder =
+    FloatDecoder { name: "scalar lookup", order: &NATURAL, gemv: [&GEMV; 3], decode: panel };
+
+static GEMV: [Gemv; 2] = [Gemv { tokens: 4, run: gemv::<4> }, Gemv { tokens: 1, run: gemv::<1> }];
 
 /// A line of weights, beyond k the table's padding. Scales are multiplied in where `scaled`.
 #[inline(always)]
-fn decode(w: &Portion<'_>, row: usize, line: usize, scaled: bool) -> [f32; LINE] {
-    let (codes, signs, scales) = (w.row_codes(row), w.row_signs(row), w.scales.row(row));
-    let at = line * LINE;
-    let mut padded = [w.table.pad; LINE];
-    let codes = codes[at..].first_chunk().unwrap_or_else(|| {
-        padded[..w.k - at].copy_from_slice(&codes[at..]);
-        &padded
-    });
-    let signs = match signs.get(8 * line..) {
-        Some(bytes) => partial_signs(&bytes[..bytes.len().min(8)]),
-        None => 0,
-    };
+fn decode(w: &Weights<'_>, row: usize, line: usize, scaled: bool) -> [f32; LINE] {
+    let (whole, scales) = (w.codes.row(row), w.scales.row(row));
+    let tail = w.codes.tail(row, w.table.pad);
+    let tail = tail.row(w.signed());
+    let (from, at) = if line < whole.codes.len() { (&whole, line) } else { (&tail, 0) };
+    let signs = from.signs.get(at).map_or(0, |signs| u64::from_le_bytes(*signs));
     let scale = match w.scales.groups {
         _ if !scaled => [1.0; 4],
         Groups::Whole => [scales[0]; 4],
         Groups::Lines(index) => [scales[index[line] as usize]; 4],
-        Groups::Pairs => crate::row::pair(scales, line),
         Groups::Quarters(index) => index[line].map(|i| scales[i as usize]),
     };
     let mut weights = [0.0; LINE];
-    for (i, (weight, code)) in weights.iter_mut().zip(codes).enumerate() {
+    for (i, (weight, code)) in weights.iter_mut().zip(&from.codes[at]).enumerate() {
         let flip = ((signs >> i) as u32 & 1) << 31;
         *weight = f32::from_bits(w.table.values[usize::from(*code)].to_bits() ^ flip);
         if scaled {
@@ -78,24 +71,26 @@ fn multiply_add<S: Simd>(simd: S, a: &Wide, b: &Wide, sums: &mut Wide) {
     }
 }
 
-struct Row<'a, 'b, const T: usize> {
-    w: &'a Portion<'b>,
-    x: &'a RowInput<'b>,
+struct Rows<'a, 'b, const T: usize> {
+    w: &'a Weights<'b>,
+    x: &'a GemvX<'b>,
+    token: usize,
     out: &'a mut [f32],
     stride: usize,
 }
 
-impl<const T: usize> WithSimd for Row<'_, '_, T> {
+impl<const T: usize> WithSimd for Rows<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { w, x, out, stride } = self;
+        let Self { w, x, token, out, stride } = self;
         let whole = matches!(w.scales.groups, Groups::Whole);
-        let x: &[[[f32; LINE]; T]] = x.x.as_chunks().0.as_chunks().0;
-        for row in 0..w.rows() {
+        let tokens = x.tokens;
+        let x: &[[f32; LINE]] = &x.x.as_chunks().0[token..];
+        for row in 0..w.codes.rows() {
             let mut sums = [[0.0; LANES]; T];
-            for (line, x) in x.iter().enumerate() {
+            for (line, x) in x.chunks(tokens).enumerate() {
                 let weights = decode(w, row, line, !whole);
                 for (sums, x) in sums.iter_mut().zip(x) {
                     for (w, x) in weights.as_chunks().0.iter().zip(x.as_chunks().0) {
@@ -104,31 +99,30 @@ impl<const T: usize> WithSimd for Row<'_, '_, T> {
                 }
             }
             let scale = if whole { w.scales.row(row)[0] } else { 1.0 };
-            for (token, mut sums) in sums.into_iter().enumerate() {
+            for (t, mut sums) in sums.into_iter().enumerate() {
                 for half in [8, 4, 2, 1] {
                     for lane in 0..half {
                         sums[lane] += sums[lane + half];
                     }
                 }
-                out[token * stride + row] = sums[0] * scale;
+                out[(token + t) * stride + row] = sums[0] * scale;
             }
         }
     }
 }
 
-fn row(w: &Portion<'_>, x: &RowInput<'_>, out: &mut [f32], stride: usize) {
-    let arch = Arch::new();
-    match x.tokens {
-        1 => arch.dispatch(Row::<1> { w, x, out, stride }),
-        2 => arch.dispatch(Row::<2> { w, x, out, stride }),
-        4 => arch.dispatch(Row::<4> { w, x, out, stride }),
-        8 => arch.dispatch(Row::<8> { w, x, out, stride }),
-        other => unreachable!("{other} tokens"),
-    }
+fn gemv<const T: usize>(
+    w: &Weights<'_>,
+    x: &GemvX<'_>,
+    token: usize,
+    out: &mut [f32],
+    stride: usize,
+) {
+    Arch::new().dispatch(Rows::<T> { w, x, token, out, stride });
 }
 
-fn panel(w: &Portion<'_>, lines: Range<usize>, panel: &mut [PanelRow]) {
-    for (row, to) in panel.iter_mut().enumerate().take(w.rows()) {
+fn panel(w: &Weights<'_>, lines: Range<usize>, panel: &mut [PanelRow]) {
+    for (row, to) in panel.iter_mut().enumerate().take(w.codes.rows()) {
         for (line, to) in lines.clone().zip(to.as_chunks_mut().0) {
             *to = decode(w, row, line, true);
         }
@@ -137,7 +131,7 @@ fn panel(w: &Portion<'_>, lines: Range<usize>, panel: &mut [PanelRow]) {
 
 struct Tile<'a, 'b> {
     panel: &'a [PanelRow],
-    x: &'a TileInput<'b>,
+    x: &'a TileX<'b>,
     sums: &'a mut TileSums<'b>,
 }
 
@@ -148,7 +142,7 @@ impl WithSimd for Tile<'_, '_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { panel, x, sums } = self;
         let x: &[Wide] = x.x.as_chunks().0;
-        let columns = x.len().min(PANEL_COLS);
+        let columns = x.len().min(KC);
         let groups = sums.rows.div_ceil(ROWS);
         for (group, rows) in panel.as_chunks::<ROWS>().0.iter().enumerate().take(groups) {
             let mut acc = [[0.0; LANES]; ROWS];
@@ -167,7 +161,7 @@ impl WithSimd for Tile<'_, '_> {
     }
 }
 
-fn tile(panel: &[PanelRow], x: &TileInput<'_>, sums: &mut TileSums<'_>) {
+fn tile(panel: &[PanelRow], x: &TileX<'_>, sums: &mut TileSums<'_>) {
     // The value that implements `WithSimd` has one lifetime for all it borrows.
     let sums =
         &mut TileSums { values: sums.values, stride: sums.stride, rows: sums.rows, add: sums.add };

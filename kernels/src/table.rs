@@ -82,15 +82,7 @@ impl Table {
                     || if total { form.entry(c).is_nan() && v.is_nan() } else { !v.is_finite() }
             })
         };
-        let closed_form = [
-            ClosedForm::Magnitude,
-            ClosedForm::Signed { flip: 0 },
-            ClosedForm::Signed { flip: 0x80 },
-            ClosedForm::E4m3,
-            ClosedForm::E5m2,
-        ]
-        .into_iter()
-        .find(|form| gives(*form, false));
+        let closed_form = ClosedForm::ALL.into_iter().find(|form| gives(*form, false));
         Some(Self {
             planes,
             values: *values,
@@ -104,6 +96,38 @@ impl Table {
 }
 
 impl ClosedForm {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Magnitude,
+        Self::Signed { flip: 0 },
+        Self::Signed { flip: 0x80 },
+        Self::E4m3,
+        Self::E5m2,
+    ];
+
+    /// Whether the formula is for weights with a plane of signs, or without: such a plane goes with magnitudes.
+    /// No checkpoint has the other pairs; they are looked up, so that kernels need no code for them.
+    pub(crate) fn suits(self, signed: bool) -> bool {
+        signed == matches!(self, Self::Magnitude)
+    }
+
+    /// What codes of signed integers are xored with.
+    pub(crate) fn flip(form: Option<Self>) -> u8 {
+        match form {
+            Some(Self::Signed { flip }) => flip,
+            _ => 0,
+        }
+    }
+
+    /// The entry as an integer, if the formula gives integers.
+    pub(crate) fn integer(self, c: u8) -> Option<i32> {
+        match self {
+            Self::Magnitude => Some(i32::from(c.max(1) - 1)),
+            Self::Signed { flip } => Some(i32::from((c ^ flip) as i8)),
+            Self::E4m3 | Self::E5m2 => None,
+        }
+    }
+
     /// What the formula gives for a code; the two NaN codes of E4M3 give ±480.
     pub fn entry(self, c: u8) -> f32 {
         match self {

@@ -1,12 +1,12 @@
-//! Integer kernels by themselves: every kernel that this CPU can run, in both shapes, for images of one to
+//! Integer kernels by themselves: every kernel that this CPU can run, gemv and gemm, for tables of one to
 //! three planes and all limbs that it takes, against sums in i64.
 
 mod support;
 
-use lutmul_kernels::{
-    Digits, Form, Image, IntPanel, IntPanelMut, IntPortion, IntRowInput, IntTileInput, IntTileSums,
-    Kernel, LINE, Limbs, MULTIPLIED, PANEL_ROWS, PANEL_STEPS, Table,
+use lutmul_kernels::int::{
+    Digits, GemvX, KC, Limbs, MULTIPLIED, Operand, Panel, PanelMut, TileSums, TileX, Weights,
 };
+use lutmul_kernels::{Codes, Kernel, LINE, MC, QuantisedTable, Table};
 use support::{Numbers, Report};
 
 /// Digits of A8T, A16, A24 and A8, and the largest integer that they make.
@@ -19,7 +19,7 @@ const DIGITS: [(Digits, i32); 4] = [
 
 /// Images of integers of one to three bytes: signs by the code's top bit and by a lookup, magnitudes by
 /// seven bits and by eight. Code 100 has the largest. With a plane of signs beside them and without.
-fn images() -> Vec<(String, Image, bool)> {
+fn images() -> Vec<(String, QuantisedTable, bool)> {
     let mut images = Vec::new();
     for bytes in 1..=3 {
         let most = (1u32 << (8 * bytes)) - 1;
@@ -29,7 +29,7 @@ fn images() -> Vec<(String, Image, bool)> {
         let entries: [(&str, &dyn Fn(u8) -> f32); 2] = [("seven", &seven), ("eight", &eight)];
         for (bits, entry) in entries {
             let table = Table::new(&std::array::from_fn(|c| entry(c as u8))).expect("a table");
-            let image = Image::new(&table, 3);
+            let image = QuantisedTable::new(&table, 3);
             assert_eq!((image.count, image.step, image.closed_form), (bytes, 1.0, None));
             for signed in [true, false] {
                 let signs = if signed { ", signs" } else { "" };
@@ -46,12 +46,12 @@ fn images() -> Vec<(String, Image, bool)> {
 
 /// What a kernel takes as activations of so many digits.
 fn limbs(kernel: Kernel, digits: Digits, panel: bool) -> Vec<Limbs> {
-    let multiplied = kernel.panel_limbs(digits, 1).form == Form::Multiplied;
+    let multiplied = kernel.gemm_limbs(digits, 1).multiplied;
     // It has said what it takes when all its choices are known.
-    let choices = DIGITS.map(|(digits, _)| kernel.row_limbs(digits, 1, 2).form);
-    let forms = [Form::Bytes, Form::Words].into_iter().filter(|form| choices.contains(form));
-    let forms = forms.chain((panel && multiplied).then_some(Form::Multiplied));
-    forms.map(|form| Limbs::new(form, digits)).collect()
+    let choices = DIGITS.map(|(digits, _)| kernel.gemv_limbs(digits, 1, 2).operand);
+    let operands = [Operand::U8I8, Operand::I16].into_iter().filter(|o| choices.contains(o));
+    let limbs = operands.map(|operand| Limbs::new(operand, digits));
+    limbs.chain((panel && multiplied).then_some(Limbs::MULTIPLIED)).collect()
 }
 
 /// A matrix, activations and the largest they hold.
@@ -88,18 +88,25 @@ impl Case {
         if col < self.k { (self.x[token * self.k + col], self.multipliers[at]) } else { (0, 0) }
     }
 
-    /// The limbs of some columns of a token; those of [`Form::Multiplied`] are the digits.
+    /// The limbs of some columns of a token; those of [`Limbs::MULTIPLIED`] are the digits.
     fn line(&self, limbs: Limbs, token: usize, first: usize) -> [[i32; LINE]; 3] {
-        let integers = std::array::from_fn(|i| match (limbs.form, self.digit(token, first + i)) {
-            (Form::Multiplied, (digit, _)) => digit,
-            (_, (digit, by)) => digit * by,
-        });
+        let integers =
+            std::array::from_fn(|i| match (limbs.multiplied, self.digit(token, first + i)) {
+                (true, (digit, _)) => digit,
+                (_, (digit, by)) => digit * by,
+            });
         let mut cut = [[0; LINE]; 3];
         limbs.cut(integers, &mut cut);
         cut
     }
 
-    fn sum(&self, image: &Image, row: usize, token: usize, cols: std::ops::Range<usize>) -> i64 {
+    fn sum(
+        &self,
+        image: &QuantisedTable,
+        row: usize,
+        token: usize,
+        cols: std::ops::Range<usize>,
+    ) -> i64 {
         let term = |col: usize| {
             let at = row * self.k.div_ceil(8) + col / 8;
             let bits = self.signs.as_ref().map_or(0, |signs| signs[at]);
@@ -110,42 +117,44 @@ impl Case {
         cols.map(term).sum()
     }
 
-    fn portion<'a>(&'a self, image: &'a Image, group: usize) -> IntPortion<'a> {
-        IntPortion {
-            image,
-            codes: &self.codes,
-            signs: self.signs.as_deref(),
-            stride: self.k,
-            first: 0,
-            cols: self.k,
+    fn weights<'a>(&'a self, table: &'a QuantisedTable, group: usize) -> Weights<'a> {
+        Weights {
+            codes: Codes::whole(&self.codes, self.signs.as_deref(), self.k),
+            table,
             group_lines: group.div_ceil(LINE),
         }
     }
 }
 
-fn store(limb: &[i32], words: bool) -> Vec<u8> {
-    if words {
+fn store(limb: &[i32], operand: Operand) -> Vec<u8> {
+    if operand == Operand::I16 {
         limb.iter().flat_map(|v| (*v as i16).to_ne_bytes()).collect()
     } else {
         limb.iter().map(|v| *v as u8).collect()
     }
 }
 
-/// Sums of the row shape that are wrong, in groups of whole lines.
-fn check_row(kernel: Kernel, image: &Image, case: &Case, limbs: Limbs, group: usize) -> usize {
+/// Sums of gemv that are wrong, in groups of whole lines.
+fn check_gemv(
+    kernel: Kernel,
+    image: &QuantisedTable,
+    case: &Case,
+    limbs: Limbs,
+    group: usize,
+) -> usize {
     let (rows, tokens) = (case.codes.len() / case.k, case.x.len() / case.k);
     let mut x = Vec::new();
     for first in (0..case.k).step_by(LINE) {
         for token in 0..tokens {
             for limb in case.line(limbs, token, first).iter().take(limbs.weights.len()) {
-                x.extend(store(limb, limbs.words()));
+                x.extend(store(limb, limbs.operand));
             }
         }
     }
     let groups = case.k.div_ceil(group);
     let mut out = vec![i64::MIN; groups * tokens * rows];
-    let input = IntRowInput { x: &x, tokens, limbs };
-    kernel.int_row(&case.portion(image, group), &input, &mut out, rows);
+    let input = GemvX { x: &x, tokens, limbs };
+    kernel.gemv_int(&case.weights(image, group), &input, &mut out, rows);
     let expected = (0..groups * tokens * rows).map(|i| {
         let (group_at, token, row) = (i / (tokens * rows), i / rows % tokens, i % rows);
         case.sum(image, row, token, group_at * group..case.k.min((group_at + 1) * group))
@@ -153,41 +162,46 @@ fn check_row(kernel: Kernel, image: &Image, case: &Case, limbs: Limbs, group: us
     out.iter().zip(expected).filter(|(y, expected)| **y != *expected).count()
 }
 
-/// Totals of the panel shape that are wrong: one block, groups of multiples of 32.
-fn check_tile(kernel: Kernel, image: &Image, case: &Case, limbs: Limbs, group: usize) -> usize {
+/// Totals of gemm that are wrong: one block, groups of multiples of 32.
+fn check_tile(
+    kernel: Kernel,
+    image: &QuantisedTable,
+    case: &Case,
+    limbs: Limbs,
+    group: usize,
+) -> usize {
     let (rows, tokens) = (case.codes.len() / case.k, case.x.len() / case.k);
     let (planes, k) = (image.count, case.k.next_multiple_of(MULTIPLIED));
-    let (steps, group_steps) = (k / limbs.step(), group / limbs.step());
-    let start_steps = if limbs.form == Form::Multiplied { 8 } else { group_steps };
+    let (words, group_words) = (k / limbs.kr(), group / limbs.kr());
+    let start_words = if limbs.multiplied { 8 } else { group_words };
     let width = tokens.next_multiple_of(kernel.int_lanes(limbs));
-    let mut x = vec![0u32; (limbs.weights.len() * steps + steps / 8) * width];
+    let mut x = vec![0u32; (limbs.weights.len() * words + words / 8) * width];
     for (token, first) in (0..tokens).flat_map(|t| (0..k).step_by(LINE).map(move |c| (t, c))) {
         for (l, limb) in case.line(limbs, token, first).iter().enumerate().take(limbs.weights.len())
         {
-            let bytes = store(limb, limbs.words());
-            let line = first / limbs.step()..steps.min((first + LINE) / limbs.step());
+            let bytes = store(limb, limbs.operand);
+            let line = first / limbs.kr()..words.min((first + LINE) / limbs.kr());
             for (step, word) in line.zip(bytes.as_chunks::<4>().0) {
-                x[(l * steps + step) * width + token] = u32::from_ne_bytes(*word);
+                x[(l * words + step) * width + token] = u32::from_ne_bytes(*word);
             }
         }
-        if limbs.form == Form::Multiplied {
+        if limbs.multiplied {
             for col in (first..k.min(first + LINE)).step_by(MULTIPLIED) {
-                x[(steps + col / MULTIPLIED) * width + token] = case.digit(token, col).1 as u32;
+                x[(words + col / MULTIPLIED) * width + token] = case.digit(token, col).1 as u32;
             }
         }
     }
-    let pitch = IntPanel::pitch(planes, limbs.words());
-    let mut panel = vec![[0; PANEL_STEPS + 16]; PANEL_ROWS * pitch];
-    let mut starts = vec![0; PANEL_ROWS * steps.div_ceil(start_steps) * planes];
-    let mut to = IntPanelMut { rows: &mut panel, starts: &mut starts, start_steps };
-    kernel.int_panel(&case.portion(image, group), limbs, &mut to);
+    let pitch = Panel::pitch(planes, limbs.operand);
+    let mut panel = vec![[0; KC + 16]; MC * pitch];
+    let mut starts = vec![0; MC * words.div_ceil(start_words) * planes];
+    let mut to = PanelMut { rows: &mut panel, compensation: &mut starts, start_words };
+    kernel.decode_int(&case.weights(image, group), limbs, &mut to);
 
-    let groups = steps.div_ceil(group_steps);
-    let (mut sums, mut totals) =
-        (vec![f64::NAN; 2 * PANEL_ROWS * width], vec![0.0; PANEL_ROWS * width]);
-    let (scales, token_steps) = (vec![1.0; PANEL_ROWS * groups], vec![1.0; width]);
-    let panel = IntPanel { rows: &panel, starts: &starts, start_steps, group_steps };
-    let mut to = IntTileSums {
+    let groups = words.div_ceil(group_words);
+    let (mut sums, mut totals) = (vec![f64::NAN; 2 * MC * width], vec![0.0; MC * width]);
+    let (scales, token_scales) = (vec![1.0; MC * groups], vec![1.0; width]);
+    let panel = Panel { rows: &panel, compensation: &starts, start_words, group_words };
+    let mut to = TileSums {
         sums: &mut sums,
         totals: &mut totals,
         stride: width,
@@ -195,15 +209,10 @@ fn check_tile(kernel: Kernel, image: &Image, case: &Case, limbs: Limbs, group: u
         resume: false,
         ends: true,
         add: false,
-        steps: &token_steps,
+        token_scales: &token_scales,
         scales: &scales,
     };
-    kernel.int_tile(
-        &panel,
-        planes,
-        &IntTileInput { x: &x, steps, width, limbs, ahead: &[] },
-        &mut to,
-    );
+    kernel.gemm_int(&panel, planes, &TileX { x: &x, words, width, limbs, ahead: &[] }, &mut to);
     let at = |i: usize| (i / tokens, i % tokens);
     let wrong = |i: &usize| {
         let (row, token) = at(*i);
@@ -213,8 +222,8 @@ fn check_tile(kernel: Kernel, image: &Image, case: &Case, limbs: Limbs, group: u
 }
 
 #[test]
-fn rows_are_exact() {
-    let mut report = Report::new("rows_are_exact");
+fn gemv_is_exact() {
+    let mut report = Report::new("gemv_is_exact");
     let mut numbers = Numbers(11);
     for (name, image, signed) in images() {
         for digits in DIGITS {
@@ -223,9 +232,9 @@ fn rows_are_exact() {
                     let case = Case::new(&mut numbers, (rows, k, tokens), digits, (signed, false));
                     for kernel in Kernel::available() {
                         for limbs in limbs(kernel, digits.0, false) {
-                            let wrong = check_row(kernel, &image, &case, limbs, group);
+                            let wrong = check_gemv(kernel, &image, &case, limbs, group);
                             report.count(kernel, wrong, || {
-                                format!("{name}, {limbs:?}, row {tokens}×{rows}×{k} by {group}")
+                                format!("{name}, {limbs:?}, gemv {tokens}×{rows}×{k} by {group}")
                             });
                         }
                     }
@@ -244,7 +253,7 @@ fn tiles_are_exact() {
         for digits in DIGITS {
             // Short groups, with and without a partial last one, and long ones; sums stay below 2⁵³.
             for (rows, k, group) in [(1, 1, 32), (3, 64, 64), (49, 65, 32), (9, 300, 128)] {
-                let (rows, tokens) = (rows.min(PANEL_ROWS), [1, 17, 33, 50][k % 4]);
+                let (rows, tokens) = (rows.min(MC), [1, 17, 33, 50][k % 4]);
                 let case = Case::new(&mut numbers, (rows, k, tokens), digits, (signed, false));
                 for kernel in Kernel::available() {
                     for limbs in limbs(kernel, digits.0, true) {
@@ -274,8 +283,8 @@ fn the_largest_sums() {
                 let case = Case::new(&mut numbers, (1, k, 1), digits, (signed, true));
                 for kernel in Kernel::available() {
                     for limbs in limbs(kernel, digits.0, false) {
-                        let wrong = check_row(kernel, &image, &case, limbs, k);
-                        report.count(kernel, wrong, || format!("{name}, {limbs:?}, row of {k}"));
+                        let wrong = check_gemv(kernel, &image, &case, limbs, k);
+                        report.count(kernel, wrong, || format!("{name}, {limbs:?}, gemv of {k}"));
                     }
                 }
             }

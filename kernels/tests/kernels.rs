@@ -2,21 +2,19 @@
 
 mod support;
 
-use lutmul_kernels::{
-    Kernel, KernelInfo, LINE, PANEL_COLS, PANEL_ROWS, PanelRow, Portion, RowInput, Table,
-    TileInput, TileSums,
-};
+use lutmul_kernels::float::{self, GemvX, KC, PanelRow, TileSums, TileX};
+use lutmul_kernels::{Kernel, KernelInfo, LINE, MC, Table};
 use support::kernels::kernels;
 use support::{Case, GROUPINGS, Numbers, Report, Weights, bound, cases, same};
 
 const ROWS: [usize; 5] = [1, 7, 8, 9, 17];
 
-/// The row shape's activations, in a kernel's order.
-fn pack(kernel: Kernel, w: &Portion<'_>, x: &[f32], tokens: usize) -> Vec<f32> {
+/// gemv's activations, in a kernel's order.
+fn pack(kernel: Kernel, w: &float::Weights<'_>, x: &[f32], tokens: usize) -> Vec<f32> {
     let order = kernel.order(w);
-    let mut packed = Vec::with_capacity(tokens * w.lines() * LINE);
-    for line in 0..w.lines() {
-        for token in x.chunks(w.k) {
+    let mut packed = Vec::with_capacity(tokens * w.codes.lines() * LINE);
+    for line in 0..w.codes.lines() {
+        for token in x.chunks(w.codes.k) {
             let value = |p: &u8| token.get(line * LINE + usize::from(*p)).copied().unwrap_or(0.0);
             packed.extend(order.iter().map(value));
         }
@@ -24,10 +22,10 @@ fn pack(kernel: Kernel, w: &Portion<'_>, x: &[f32], tokens: usize) -> Vec<f32> {
     packed
 }
 
-/// Runs the row shape for all kernels and compares with sums in f64: exactly, or by the bound.
-fn check_row(report: &mut Report, case: &Case, weights: &Weights, x: &[f32], exact: bool) {
-    let w = weights.portion(case);
-    let (rows, k, tokens) = (w.rows(), w.k, x.len() / w.k);
+/// Runs gemv for all kernels and compares with sums in f64: exactly, or by the bound.
+fn check_gemv(report: &mut Report, case: &Case, weights: &Weights, x: &[f32], exact: bool) {
+    let w = weights.borrow(case);
+    let (rows, k, tokens) = (w.codes.rows(), w.codes.k, x.len() / w.codes.k);
     let mut expected = Vec::with_capacity(tokens * rows);
     for token in x.chunks(k) {
         for row in weights.values.chunks(k) {
@@ -39,7 +37,7 @@ fn check_row(report: &mut Report, case: &Case, weights: &Weights, x: &[f32], exa
     for kernel in kernels() {
         let packed = pack(kernel, &w, x, tokens);
         let mut out = vec![f32::NAN; tokens * stride];
-        kernel.row(&w, &RowInput { x: &packed, tokens }, &mut out, stride);
+        kernel.gemv_f32(&w, &GemvX { x: &packed, tokens }, &mut out, stride);
         let mut wrong = 0;
         for (out, expected) in out.chunks(stride).zip(expected.chunks(rows)) {
             for (y, (sum, abs)) in out.iter().zip(expected) {
@@ -55,14 +53,14 @@ fn check_row(report: &mut Report, case: &Case, weights: &Weights, x: &[f32], exa
         }
         report.count(kernel, wrong, || {
             let (groups, decoder) = (weights.groups, kernel.decoder(&w));
-            format!("{}, {groups} scales, row {tokens}×{rows}×{k}, {decoder}", case.name)
+            format!("{}, {groups} scales, gemv {tokens}×{rows}×{k}, {decoder}", case.name)
         });
     }
 }
 
 #[test]
-fn row_shape_keeps_its_bound() {
-    let mut report = Report::new("row_shape_keeps_its_bound");
+fn gemv_keeps_its_bound() {
+    let mut report = Report::new("gemv_keeps_its_bound");
     let mut numbers = Numbers(1);
     for case in cases() {
         for groups in GROUPINGS {
@@ -72,7 +70,7 @@ fn row_shape_keeps_its_bound() {
                     let weights = Weights::random(&mut numbers, &case, (rows, k), groups);
                     for tokens in [1, 2, 4, 8] {
                         let x = numbers.floats(tokens * k);
-                        check_row(&mut report, &case, &weights, &x, false);
+                        check_gemv(&mut report, &case, &weights, &x, false);
                     }
                 }
             }
@@ -82,8 +80,8 @@ fn row_shape_keeps_its_bound() {
 }
 
 #[test]
-fn integers_are_exact_in_the_row_shape() {
-    let mut report = Report::new("integers_are_exact_in_the_row_shape");
+fn integers_are_exact_in_gemv() {
+    let mut report = Report::new("integers_are_exact_in_gemv");
     let mut numbers = Numbers(2);
     for case in cases().iter().filter(|case| case.integer) {
         for groups in GROUPINGS {
@@ -93,7 +91,7 @@ fn integers_are_exact_in_the_row_shape() {
                 for tokens in [1, 2, 4, 8] {
                     let x: Vec<f32> =
                         (0..tokens * k).map(|_| numbers.below(9) as f32 - 4.0).collect();
-                    check_row(&mut report, case, &weights, &x, true);
+                    check_gemv(&mut report, case, &weights, &x, true);
                 }
             }
         }
@@ -103,19 +101,19 @@ fn integers_are_exact_in_the_row_shape() {
 
 /// Decodes into a panel of NaN, compares all of it, and checks that nothing else was written.
 fn check_panel(report: &mut Report, case: &Case, weights: &Weights) {
-    let w = weights.portion(case);
-    let all = w.lines();
+    let w = weights.borrow(case);
+    let all = w.codes.lines();
     for kernel in kernels() {
         let order = kernel.order(&w);
         for lines in [0..all.min(8), all / 2..all.min(all / 2 + 8), all - 1..all] {
-            let mut panel: Vec<PanelRow> = vec![[f32::NAN; PANEL_COLS + 16]; PANEL_ROWS];
-            kernel.panel(&w, lines.clone(), &mut panel);
+            let mut panel: Vec<PanelRow> = vec![[f32::NAN; KC + 16]; MC];
+            kernel.decode_f32(&w, lines.clone(), &mut panel);
             let mut wrong = 0;
             for (row, panel) in panel.iter().enumerate() {
-                let decoded = if row < w.rows() { lines.len() * LINE } else { 0 };
+                let decoded = if row < w.codes.rows() { lines.len() * LINE } else { 0 };
                 for (i, got) in panel[..decoded].iter().enumerate() {
                     let column = (lines.start + i / LINE) * LINE + usize::from(order[i % LINE]);
-                    let right = if column < w.k {
+                    let right = if column < w.codes.k {
                         same(*got, weights.product(case, row, column))
                     } else {
                         got.is_finite()
@@ -125,7 +123,7 @@ fn check_panel(report: &mut Report, case: &Case, weights: &Weights) {
                 wrong += panel[decoded..].iter().filter(|v| !v.is_nan()).count();
             }
             report.count(kernel, wrong, || {
-                let (groups, rows, k) = (weights.groups, w.rows(), w.k);
+                let (groups, rows, k) = (weights.groups, w.codes.rows(), w.codes.k);
                 let decoder = kernel.decoder(&w);
                 format!("{}, {groups} scales, panel {rows}×{k} {lines:?}, {decoder}", case.name)
             });
@@ -153,24 +151,23 @@ fn panels_are_the_tables_entries() {
 fn tiles_keep_their_bound() {
     let mut report = Report::new("tiles_keep_their_bound");
     let mut numbers = Numbers(4);
-    let mut panel: Vec<PanelRow> = vec![[f32::NAN; PANEL_COLS + 16]; PANEL_ROWS];
+    let mut panel: Vec<PanelRow> = vec![[f32::NAN; KC + 16]; MC];
     for row in &mut panel {
-        row[..PANEL_COLS].copy_from_slice(&numbers.floats(PANEL_COLS));
+        row[..KC].copy_from_slice(&numbers.floats(KC));
     }
     for kernel in kernels() {
         for width in (kernel.lanes()..=kernel.tile_width()).step_by(kernel.lanes()) {
-            for columns in [1, 3, 64, 509, PANEL_COLS] {
-                for (rows, add) in [(1, false), (7, true), (PANEL_ROWS, false), (PANEL_ROWS, true)]
-                {
+            for columns in [1, 3, 64, 509, KC] {
+                for (rows, add) in [(1, false), (7, true), (MC, false), (MC, true)] {
                     let x = numbers.floats(columns * width);
                     let stride = width + 3;
-                    let mut values = vec![f32::NAN; PANEL_ROWS * stride];
+                    let mut values = vec![f32::NAN; MC * stride];
                     let start = if add { 3.5 } else { f32::NAN };
                     for row in values.chunks_mut(stride) {
                         row[..width].fill(start);
                     }
                     let mut sums = TileSums { values: &mut values, stride, rows, add };
-                    kernel.tile(&panel, &TileInput { x: &x, width }, &mut sums);
+                    kernel.gemm_f32(&panel, &TileX { x: &x, width }, &mut sums);
                     let mut wrong = 0;
                     for (row, got) in values.chunks(stride).enumerate() {
                         wrong += got[width..].iter().filter(|v| !v.is_nan()).count();
@@ -202,11 +199,11 @@ fn both_shapes_agree_through_the_kernels_order() {
         let (rows, k) = (17, 200);
         let mut weights = Weights::random(&mut numbers, case, (rows, k), GROUPINGS[0]);
         weights.rescale(case, |_| 0.5);
-        let w = weights.portion(case);
+        let w = weights.borrow(case);
         let x: Vec<f32> = (0..k).map(|_| numbers.below(9) as f32 - 4.0).collect();
         for kernel in kernels() {
-            let mut panel: Vec<PanelRow> = vec![[f32::NAN; PANEL_COLS + 16]; PANEL_ROWS];
-            kernel.panel(&w, 0..w.lines(), &mut panel);
+            let mut panel: Vec<PanelRow> = vec![[f32::NAN; KC + 16]; MC];
+            kernel.decode_f32(&w, 0..w.codes.lines(), &mut panel);
             for row in &mut panel[rows..] {
                 row.fill(0.0);
             }
@@ -215,9 +212,9 @@ fn both_shapes_agree_through_the_kernels_order() {
             for value in pack(kernel, &w, &x, 1) {
                 tile.extend((0..width).map(|token| value * (token % 3) as f32));
             }
-            let mut values = vec![f32::NAN; PANEL_ROWS * width];
+            let mut values = vec![f32::NAN; MC * width];
             let mut sums = TileSums { values: &mut values, stride: width, rows, add: false };
-            kernel.tile(&panel, &TileInput { x: &tile, width }, &mut sums);
+            kernel.gemm_f32(&panel, &TileX { x: &tile, width }, &mut sums);
             let mut wrong = 0;
             for (row, got) in weights.values.chunks(k).zip(values.chunks(width)) {
                 let sum: f64 = row.iter().zip(&x).map(|(w, x)| w * f64::from(*x)).sum();

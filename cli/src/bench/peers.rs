@@ -8,7 +8,7 @@ use lutmul::Shape;
 use super::plan::Plan;
 use super::report::{Errors, Label};
 use super::run::Entry;
-use crate::measure::{Caches, Case, Dims, Encoded, Sampled, Team, copies_for};
+use crate::measure::{Caches, Case, Dims, Encoded, FEW_TOKENS, Sampled, Team, copies_for};
 
 /// Weights as a peer has them.
 pub struct Weights {
@@ -27,8 +27,8 @@ pub fn encode(
     dims: Dims,
     x: &[f32],
 ) -> Result<Vec<Weights>> {
-    let few = plan.tokens.iter().any(|m| *m <= Shape::ROW_TOKENS);
-    let shape = if few && !plan.warm { Shape::Row } else { Shape::Panel };
+    let few = plan.tokens.iter().any(|m| *m <= FEW_TOKENS);
+    let shape = if few && !plan.warm { Shape::Gemv } else { Shape::Gemm };
     let weights = plan.peers.iter().map(|peer| {
         let encode = || peer.encode(floats, dims).context(peer.name());
         let mut copies = vec![encode()?];
@@ -52,7 +52,7 @@ pub fn entries<'a>(
     let mut entries = Vec::new();
     for w in weights {
         for m in &plan.tokens {
-            let quick = *m <= Shape::ROW_TOKENS;
+            let quick = *m <= FEW_TOKENS;
             // Lutmul multiplies only some rows then: nothing to compare with.
             if quick && plan.warm {
                 continue;

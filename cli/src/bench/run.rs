@@ -9,8 +9,8 @@ use super::peers;
 use super::plan::Plan;
 use super::report::{Errors, Label, Row};
 use crate::measure::{
-    Budget, Caches, Case, Dims, Lutmul, Pages, Product, Reader, Sampled, Team, activations,
-    check_free, copies, copies_for, cpu, gaussian_weights, head,
+    Budget, Caches, Case, Dims, FEW_TOKENS, Lutmul, Pages, Product, Reader, Sampled, Team,
+    activations, check_free, copies, copies_for, cpu, gaussian_weights, head,
 };
 use crate::progress;
 
@@ -26,7 +26,7 @@ pub fn run(plan: &Plan) -> Result<Vec<Row>> {
         teams.insert(*threads, Team::new(*threads)?);
     }
     let mut readers = BTreeMap::new();
-    if !plan.warm || plan.tokens.iter().any(|m| *m > Shape::ROW_TOKENS) {
+    if !plan.warm || plan.tokens.iter().any(|m| *m > FEW_TOKENS) {
         for pages in &plan.pages {
             readers.insert(*pages, Reader::new(*pages, caches)?);
         }
@@ -173,8 +173,7 @@ impl Bench<'_> {
             for scales in &plan.scales {
                 let w = Weights::encode(floats, (dims.n, dims.k), format, *scales)?;
                 let w = w.with_name(format.name());
-                let any = |shape| plan.tokens.iter().any(|m| Shape::of(&w, *m) == shape);
-                let (few, many) = (any(Shape::Row), any(Shape::Panel));
+                let (few, many) = (self.any(&w, Shape::Gemv)?, self.any(&w, Shape::Gemm)?);
                 for pages in &plan.pages {
                     let (mut row, mut panel) = (Vec::new(), Vec::new());
                     if few && plan.warm {
@@ -182,7 +181,7 @@ impl Bench<'_> {
                         let rows = self.caches.l2 / 2 / bytes;
                         row = copies(&head(&w, rows.next_multiple_of(8))?, 1, *pages)?;
                     } else if few {
-                        let count = copies_for(w.bytes(), Shape::Row, self.caches);
+                        let count = copies_for(w.bytes(), Shape::Gemv, self.caches);
                         row = copies(&w, count, *pages)?;
                     }
                     if many {
@@ -203,10 +202,26 @@ impl Bench<'_> {
         Ok(materials)
     }
 
+    /// Whether any of the products has this shape.
+    fn any(&self, w: &Weights<'_>, shape: Shape) -> Result<bool> {
+        let plan = self.plan;
+        for (kernel, mode) in
+            plan.kernels.iter().flat_map(|k| plan.modes.iter().map(move |m| (k, m)))
+        {
+            let options = Options::with_kernel(*kernel).mode(*mode);
+            for m in &plan.tokens {
+                if lutmul::Plan::new(w, *m, &options)?.shape() == shape {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     fn entries<'a>(&'a self, materials: &'a [Material], x: &'a [f32]) -> Result<Vec<Entry<'a>>> {
         let mut entries = Vec::new();
         for material in materials {
-            for (shape, copies) in [(Shape::Row, &material.row), (Shape::Panel, &material.panel)] {
+            for (shape, copies) in [(Shape::Gemv, &material.row), (Shape::Gemm, &material.panel)] {
                 if let Some(w) = copies.first() {
                     let integers = self.plan.modes.iter().any(|mode| mode.is_integer());
                     let expected = Expected::new(w, x, integers);
@@ -227,15 +242,18 @@ impl Bench<'_> {
         entries: &mut Vec<Entry<'a>>,
     ) -> Result<()> {
         let (plan, w) = (self.plan, &copies[0]);
-        let quick = shape == Shape::Row;
+        let quick = shape == Shape::Gemv;
         let pages = Some(material.pages).filter(|_| !(plan.warm && quick));
-        for m in plan.tokens.iter().filter(|m| Shape::of(w, **m) == shape) {
+        for m in &plan.tokens {
             for team in self.teams.values() {
                 let modes = plan.modes.iter();
                 for mode in modes.filter(|mode| material.floats || mode.is_integer()) {
                     for kernel in &plan.kernels {
                         let options = Options::with_kernel(*kernel);
                         let options = options.mode(*mode).threads(team.option());
+                        if lutmul::Plan::new(w, *m, &options)?.shape() != shape {
+                            continue;
+                        }
                         let x = &x[..m * w.k()];
                         let turns = copies.iter().map(|weights| {
                             Box::new(Lutmul { weights, x, options }) as Box<dyn Product>

@@ -107,7 +107,7 @@ impl Rig<'_> {
 
         let part = Dims { n: n.min((MOST / k).max(1)), k };
         let bytes: &[u8] = bytemuck::cast_slice(&floats[..part.count()]);
-        let count = copies_for(bytes.len(), Shape::Row, self.caches);
+        let count = copies_for(bytes.len(), Shape::Gemv, self.caches);
         let memory = region(self.pages, bytes.len() * count, |to| {
             to.chunks_exact_mut(bytes.len()).for_each(|to| to.copy_from_slice(bytes));
         })?;
@@ -163,7 +163,7 @@ impl Rig<'_> {
         let sqnr_db = w.error_report(&layer.floats)?.sqnr_db;
         let part_of = head(&w, part.n)?;
         let decoded = Sampled::of_weights(&part_of, x);
-        let count = copies_for(part_of.bytes(), Shape::of(&part_of, 1), self.caches);
+        let count = copies_for(part_of.bytes(), Shape::Gemv, self.caches);
         let copies = copies(&part_of, count, self.pages)?;
 
         let mut heads = Vec::new();

@@ -24,7 +24,7 @@ pub use gemm_f32::GemmF32;
 pub use machine::{Caches, cpu, threads};
 pub use memory::{Pages, Region, check_free, copies, region};
 pub use peer::{About, Encoded, Peer};
-pub use product::{Lutmul, Product, Size, copies_for, head};
+pub use product::{FEW_TOKENS, Lutmul, Product, Size, copies_for, head};
 pub use team::{Room, Team};
 pub use timing::{Budget, Times};
 

@@ -84,12 +84,15 @@ impl Product for Lutmul<'_> {
     }
 }
 
-/// Copies of weights of so many bytes that together don't fit the caches; one if there are more tokens
-/// than the row shape takes: such products are not bound by memory.
+/// The most tokens with which a peer's product is taken to be bound by memory.
+pub const FEW_TOKENS: usize = 8;
+
+/// Copies of weights of so many bytes that together don't fit the caches; one for gemm: such products are not bound
+/// by memory.
 pub fn copies_for(bytes: usize, shape: Shape, caches: Caches) -> usize {
     match shape {
-        Shape::Row => caches.cold().div_ceil(bytes.max(1)).max(2),
-        Shape::Panel => 1,
+        Shape::Gemv => caches.cold().div_ceil(bytes.max(1)).max(2),
+        Shape::Gemm => 1,
     }
 }
 

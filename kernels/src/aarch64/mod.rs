@@ -1,10 +1,6 @@
-//! Kernels for AArch64.
+//! Kernels for AArch64. A folder or file is an instruction set; `bytes.rs` is what those that multiply bytes share.
 
-pub(crate) mod dot;
-mod f64x2;
-mod i32x4;
-pub(crate) mod mlal;
+mod bytes;
+pub(crate) mod dotprod;
+pub(crate) mod i8mm;
 pub(crate) mod neon;
-
-/// How far ahead of its loads a row kernel prefetches, in lines: as on x86-64, where it was measured.
-const AHEAD: usize = 32;

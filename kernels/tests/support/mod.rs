@@ -6,7 +6,8 @@ pub mod kernels;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use lutmul_kernels::{Groups, Kernel, LINE, Portion, Scales, Table};
+use lutmul_kernels::float::{self, Groups, Scales};
+use lutmul_kernels::{Codes, Kernel, LINE, Table};
 
 /// A table, and how it may be used.
 pub struct Case {
@@ -199,18 +200,17 @@ impl Weights {
         entry * scale
     }
 
-    pub fn portion<'a>(&'a self, case: &'a Case) -> Portion<'a> {
+    pub fn borrow<'a>(&'a self, case: &'a Case) -> float::Weights<'a> {
         let groups = match self.groups.name {
             "whole" => Groups::Whole,
             "line" => Groups::Lines(&self.lines),
             _ => Groups::Quarters(&self.quarters),
         };
-        Portion {
+        let signs = case.signed.then_some(&self.signs[..]);
+        float::Weights {
+            codes: Codes::whole(&self.codes, signs, self.k),
             table: &case.table,
             finite: case.finite,
-            k: self.k,
-            codes: &self.codes,
-            signs: case.signed.then_some(&self.signs),
             scales: Scales {
                 values: &self.scales,
                 stride: self.stride,
