@@ -131,6 +131,7 @@ mod quantize;
 pub mod reference;
 mod report;
 mod scales;
+mod show;
 mod weights;
 
 pub use activation::Activation;
@@ -150,3 +151,7 @@ pub use options::{Mode, Options, Threads, check_environment, kernel};
 pub use report::ErrorReport;
 pub use scales::{Granularity, Scales};
 pub use weights::{NonFinite, Weights, sign_stride};
+
+/// The most threads that programs should make for products: what asks for more has got a number wrong, and
+/// would wait for minutes until it had them. The C ABI and lutmul's own programs refuse to.
+pub const MAX_THREADS: usize = 1024;
