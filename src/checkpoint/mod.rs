@@ -43,6 +43,7 @@ mod header;
 mod layers;
 mod map;
 mod shards;
+mod temporary;
 mod tensors;
 mod write;
 
@@ -51,3 +52,8 @@ pub use layers::{Checkpoint, Layer, VERSION};
 pub use safetensors::tensor::Dtype;
 pub use shards::{INDEX, ShardedModel};
 pub use tensors::{Tensor, TensorFile};
+
+/// Names and shapes out of files, as lutmul's errors show them.
+pub mod show {
+    pub use crate::show::{name, quoted, shape, sizes};
+}
