@@ -22,12 +22,18 @@ fn ends(text: &str, most: usize) -> Option<(String, usize)> {
     (count > most).then(|| (ends(), count))
 }
 
-/// A text, or its head and tail with its length if it has more than `most` characters.
+/// A text, or its head and tail with its length if it has more than `most` characters; on one line, and so that it
+/// cannot command the terminal.
 pub(crate) fn shortened(text: &str, most: usize) -> Cow<'_, str> {
-    match ends(text, most) {
+    let text = match ends(text, most) {
         None => Cow::Borrowed(text),
         Some((ends, count)) => format!("{ends} ({count} characters)").into(),
+    };
+    if !text.contains(char::is_control) {
+        return text;
     }
+    let escape = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.into() };
+    text.chars().map(escape).collect()
 }
 
 #[cfg(feature = "checkpoint")]
@@ -78,9 +84,7 @@ mod of_files {
 
     /// What another library says of a file, which may repeat a part of it.
     pub(crate) fn message(text: impl Display) -> String {
-        let text = text.to_string();
-        let escape = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.into() };
-        shortened(&text, MESSAGE).chars().map(escape).collect()
+        shortened(&text.to_string(), MESSAGE).into()
     }
 }
 
@@ -98,6 +102,7 @@ mod tests {
         for (short, most) in [("", 0), ("abc", 3), ("äöüß", 4), ("αβγδ", 7)] {
             assert_eq!(shortened(short, most), short);
         }
+        assert_eq!(shortened("a\x1b\nb", 8), "a\\u{1b}\\nb");
         assert_eq!(shortened("abcdefghi", 8), "abcd…hi (9 characters)");
         assert_eq!(shortened("äbcdefghß", 8), "äbcd…hß (9 characters)");
         let long = "ß".repeat(100_000);

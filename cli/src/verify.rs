@@ -138,7 +138,7 @@ impl Args {
         let (original, converted) = (Model::open(&self.original)?, Model::open(&self.converted)?);
         let pairs = self.pairs(&original, &converted)?;
         let layers = || pairs.iter().flat_map(|(_, converted)| converted.layers());
-        let bar = progress::bytes(layers().map(|layer| 4 * layer.n * layer.k).sum());
+        let bar = progress::bytes(layers().map(|layer| 4 * (layer.n * layer.k)).sum());
         let (mut rows, mut carried) = (Vec::new(), 0);
         for (original, converted) in &pairs {
             carried += check_carried(original, converted)?;

@@ -319,8 +319,8 @@ fn headers_with_wrong_bytes() {
 
 /// What is said of a file is of a size to be read, whatever the file holds.
 #[test]
-fn names_and_shapes_of_a_megabyte() {
-    let long = "\u{1b}long".repeat(1 << 18);
+fn names_and_shapes_of_any_length() {
+    let long = "\u{1b}long".repeat(1 << 16);
     let dir = Dir::new();
     let short = |text: &str, what: &str| {
         assert!(text.len() < 40_000 && !text.contains('\u{1b}'), "{what}: {} bytes", text.len());
@@ -328,27 +328,24 @@ fn names_and_shapes_of_a_megabyte() {
     // Sound files.
     let file = model().with_f32(&format!("{long}.weight"), &[2, 3], &[1.0; 6]).with_f32(
         "ones",
-        &vec![1; 1_000_000],
+        &vec![1; 100_000],
         &[1.0],
     );
     dir.put("in", &file.bytes());
     let out = dir.succeed(&["inspect", "in"]);
     short(&out, "inspect");
-    assert!(
-        out.contains("(1310727 characters)") && out.contains("×1 (1000000 dimensions)"),
-        "{out}"
-    );
+    assert!(out.contains("(327687 characters)") && out.contains("×1 (100000 dimensions)"), "{out}");
     dir.succeed(&["convert", "in", "out"]);
     for args in [&["inspect", "out"][..], &["verify", "in", "out"]] {
         let out = dir.succeed(args);
         short(&out, args[0]);
-        assert!(out.contains(" (1310720 characters)"), "{out}");
+        assert!(out.contains(" (327680 characters)"), "{out}");
     }
     // In JSON they are data.
     for file in ["in", "out"] {
         let json: serde_json::Value =
             serde_json::from_str(&dir.succeed(&["inspect", file, "--json"])).unwrap();
-        assert!(json.to_string().len() > 1 << 20);
+        assert!(json.to_string().len() > 500_000);
     }
     // In errors, wherever one can be.
     let fails = |args: &[&str], words: &[&str]| {
@@ -371,8 +368,8 @@ fn names_and_shapes_of_a_megabyte() {
     reads(&named(&long, "F32", &[5], [0, 16]), &["20 bytes", "characters)"]);
     reads(&named(&long, "F32", &[5], [0, 20]), &["out of range", "characters)"]);
     reads(&named(&long, &long, &[4], [0, 16]), &["unknown variant", "characters)"]);
-    reads(&named("w", "F32", &vec![1; 1_000_000], [0, 16]), &["\"w\"", "dimensions)"]);
-    reads(&named("w", "F32", &vec![2; 1_000_000], [0, 16]), &["no size in bytes", "dimensions)"]);
+    reads(&named("w", "F32", &vec![1; 100_000], [0, 16]), &["\"w\"", "dimensions)"]);
+    reads(&named("w", "F32", &vec![2; 100_000], [0, 16]), &["no size in bytes", "dimensions)"]);
     let both = |a: [u64; 2], b: [u64; 2]| {
         let entry = |at: [u64; 2]| json!({ "dtype": "U8", "shape": [8], "data_offsets": at });
         let header = json!({ (format!("{long}1")): entry(a), (format!("{long}2")): entry(b) });
@@ -407,15 +404,16 @@ fn names_and_shapes_of_a_megabyte() {
     let tensor = lutmul("", |record| record["layers"]["a"]["tensor"] = long.clone().into());
     dir.put("bad", &tensor.bytes());
     dir.succeed(&["inspect", "bad"]);
-    fails(&["verify", "original", "bad"], &["no tensor", "characters)"]);
-    let shape = lutmul("a.scales", |_| ()).with_f32("a.scales", &vec![1; 1_000_000], &[1.0]);
+    dir.put("nothing", &File::default().bytes());
+    fails(&["verify", "nothing", "bad"], &["no tensor", "characters)"]);
+    let shape = lutmul("a.scales", |_| ()).with_f32("a.scales", &vec![1; 100_000], &[1.0]);
     dir.put("bad", &shape.bytes());
     fails(&["inspect", "bad"], &["\"a.scales\"", "dimensions)"]);
 
     // Weights that differ, are not finite, or would clash.
     let with = |value: f32, shape: &[usize]| {
         let file = model().with_f32(&format!("{long}.weight"), shape, &[value; 6]);
-        file.with_f32("ones", &vec![1; 1_000_000], &[1.0]).bytes()
+        file.with_f32("ones", &vec![1; 100_000], &[1.0]).bytes()
     };
     dir.put("nan", &with(f32::NAN, &[2, 3]));
     fails(&["convert", "nan", "new"], &["characters)", "row 0, column 0"]);
@@ -426,7 +424,7 @@ fn names_and_shapes_of_a_megabyte() {
     fails(&["verify", "less", "out"], &["no tensor"]);
     let carried = |value: f32| {
         let name = format!("{long}.bias");
-        model().with_f32(&name, &[1; 300_000], &[value]).bytes()
+        model().with_f32(&name, &[1; 100_000], &[value]).bytes()
     };
     dir.put("first", &carried(1.0));
     dir.put("second", &carried(2.0));
