@@ -119,7 +119,8 @@ impl Scales {
             return Err(Error::Length { what, unit, rows, cols, expected, got });
         }
         if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-            let (row, col) = (i / cols.max(1), i % cols.max(1));
+            let cols = cols.max(1);
+            let (row, col) = (i / cols, i % cols);
             return Err(Error::NonFinite { what: "scales".into(), row, col, value: values[i] });
         }
         if expected == 0 {
