@@ -100,6 +100,16 @@ pub enum Error {
         /// The kernels that can run here.
         available: String,
     },
+    /// A kernel that this CPU has, and that the system does not let this process use.
+    #[error("kernel \"{name}\": {why}; this process can run {available}")]
+    RefusedKernel {
+        /// The kernel asked for.
+        name: String,
+        /// What the system says.
+        why: &'static str,
+        /// The kernels that can run here.
+        available: String,
+    },
     /// A parameter out of its range.
     #[error("{}: {}", shortened(what, MESSAGE), shortened(why, TEXT))]
     Invalid {

@@ -225,9 +225,14 @@ pub fn kernel(name: &str) -> Result<Kernel> {
             got: name.into(),
             known: list(&mut KernelInfo::all().map(KernelInfo::name)),
         })?;
-    info.kernel().ok_or_else(|| Error::UnsupportedKernel {
-        name: name.into(),
-        missing: list(&mut info.missing()),
-        available: list(&mut Kernel::available().map(Kernel::name)),
+    info.kernel().ok_or_else(|| {
+        let available = list(&mut Kernel::available().map(Kernel::name));
+        match info.refusal() {
+            Some(why) => Error::RefusedKernel { name: name.into(), why, available },
+            None => {
+                let missing = list(&mut info.missing());
+                Error::UnsupportedKernel { name: name.into(), missing, available }
+            }
+        }
     })
 }

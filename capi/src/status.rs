@@ -104,7 +104,7 @@ fn status_of(error: &Error) -> lutmul_status {
         Error::RowRange { .. } => LUTMUL_RANGE,
         Error::NonFinite { .. } | Error::TableNotFinite => LUTMUL_NON_FINITE,
         Error::Unknown { .. } => LUTMUL_NAME,
-        Error::UnsupportedKernel { .. } => LUTMUL_UNSUPPORTED,
+        Error::UnsupportedKernel { .. } | Error::RefusedKernel { .. } => LUTMUL_UNSUPPORTED,
         Error::Invalid { .. } => LUTMUL_VALUE,
         Error::Packing { .. } => LUTMUL_PACKING,
         Error::Memory { .. } => LUTMUL_RESOURCES,

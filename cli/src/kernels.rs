@@ -40,6 +40,7 @@ impl Args {
                 "features": info.features(),
                 "available": info.kernel().is_some(),
                 "missing": info.missing().collect::<Vec<_>>(),
+                "refusal": info.refusal(),
                 "picked": info.name() == picked,
                 "decoders": decoders,
                 "cpu": cpu(),
@@ -58,7 +59,10 @@ impl Args {
                 let state = match info.kernel() {
                     Some(_) if info.name() == picked => "taken".into(),
                     Some(_) => "can run".into(),
-                    None => format!("lacks {}", missing.join(", ")),
+                    None => match info.refusal() {
+                        Some(why) => format!("not usable: {why}"),
+                        None => format!("lacks {}", missing.join(", ")),
+                    },
                 };
                 let features = info.features().join(", ");
                 let features = if features.is_empty() { "nothing".into() } else { features };

@@ -235,7 +235,9 @@ fn every_kernel_that_this_cpu_supports_is_available() {
         let features = info.features();
         let lacks: Vec<_> = features.iter().filter(|f| !support::detected(f)).collect();
         println!("{:13} lacks {lacks:?}", info.name());
-        if lacks.is_empty() != info.kernel().is_some() {
+        if let Some(why) = info.refusal() {
+            println!("{:13} refused: {why}", info.name());
+        } else if lacks.is_empty() != info.kernel().is_some() {
             missing.push(info.name());
         }
     }

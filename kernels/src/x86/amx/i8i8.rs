@@ -19,6 +19,7 @@ use crate::isa::{Isa, Task, with_features};
 use crate::quantised::{EntrySign, SignedPlanes};
 use crate::table::ClosedForm;
 use crate::weights::{LINE, Row, Tail};
+use crate::x86::avx512::transpose;
 
 pub(crate) static ENTRY: TilesEntry = TilesEntry { features: Amx::FEATURES, refusal, run };
 
@@ -373,20 +374,16 @@ fn finish(
                 bias[r] = to.bias[half * 16 + r];
             }
             let tile = Tile { parts: &parts[..weights.len()], weights, token_scales, scales, bias };
-            let rounded = match part {
-                Part::Only => Some(only(isa, &tile)),
-                _ => {
-                    let at = (block * 2 + half) * 256;
-                    let totals: &mut [f64; 256] =
-                        scratch.totals[at..].first_chunk_mut().expect("totals of all tiles");
-                    add(isa, &tile, totals, part == Part::First);
-                    (part == Part::Last).then(|| round(isa, &tile, totals))
-                }
-            };
-            if let Some(rounded) = rounded {
-                for (to, token) in to_tokens.iter_mut().zip(&rounded) {
-                    to[half * 16..][..16].copy_from_slice(token);
-                }
+            let at = half * 16;
+            if part == Part::Only {
+                only(isa, &tile, to_tokens, at);
+                continue;
+            }
+            let totals = &mut scratch.totals[(block * 2 + half) * 256..];
+            let totals: &mut [f64; 256] = totals.first_chunk_mut().expect("totals of all tiles");
+            add(isa, &tile, totals, part == Part::First);
+            if part == Part::Last {
+                round(isa, &tile, totals, to_tokens, at);
             }
         }
     }
@@ -431,34 +428,31 @@ fn widen(sums: &[i32; 16]) -> [__m512d; 2] {
 
 #[target_feature(enable = "avx512f,avx512dq")]
 #[inline]
-fn round_row(term: [__m512d; 2], bias: f64) -> [f32; 16] {
+fn round_row(term: [__m512d; 2], bias: f64) -> __m512 {
     let bias = _mm512_set1_pd(bias);
     let low = _mm512_cvtpd_ps(_mm512_add_pd(term[0], bias));
     let high = _mm512_cvtpd_ps(_mm512_add_pd(term[1], bias));
-    bytemuck::cast(_mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high))
+    _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high)
 }
 
-type F64 = crate::x86::avx512::F64x8<Amx>;
-
-/// All there is to it where there is one group: tokens of rows.
-#[inline(always)]
-fn only(isa: Amx, tile: &Tile<'_>) -> [[f32; 16]; 16] {
-    <F64 as crate::int::Doubles>::transpose(isa, only_rows(isa, tile))
-}
-
-/// Totals with their biases, as tokens of rows.
-#[inline(always)]
-fn round(isa: Amx, tile: &Tile<'_>, totals: &[f64; 256]) -> [[f32; 16]; 16] {
-    <F64 as crate::int::Doubles>::transpose(isa, round_rows(isa, tile, totals))
+/// Stores 16 rows of sums as rows `at` of 16 tokens.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn store(rows: [__m512; 16], to: &mut [[f32; ROWS]], at: usize) {
+    for (to, token) in to.iter_mut().zip(transpose(rows)) {
+        let to: &mut [f32; 16] = to[at..].first_chunk_mut().expect("16 of 32 rows");
+        *to = bytemuck::cast(token);
+    }
 }
 
 with_features! { "avx512f,avx512dq";
-    fn only_rows(_isa: Amx, tile: &Tile<'_>) -> [[f32; 16]; 16] {
-        let mut rows = [[0.0; 16]; 16];
+    /// All there is to it where there is one group.
+    fn only(_isa: Amx, tile: &Tile<'_>, to: &mut [[f32; ROWS]], at: usize) {
+        let mut rows = [_mm512_setzero_ps(); 16];
         for r in 0..16 {
             rows[r] = round_row(term(tile, r), tile.bias[r]);
         }
-        rows
+        store(rows, to, at);
     }
 
     /// Starts totals, or adds to them.
@@ -473,11 +467,18 @@ with_features! { "avx512f,avx512dq";
         }
     }
 
-    fn round_rows(_isa: Amx, tile: &Tile<'_>, totals: &[f64; 256]) -> [[f32; 16]; 16] {
-        let mut rows = [[0.0; 16]; 16];
+    /// Totals with their biases.
+    fn round(
+        _isa: Amx,
+        tile: &Tile<'_>,
+        totals: &[f64; 256],
+        to: &mut [[f32; ROWS]],
+        at: usize,
+    ) {
+        let mut rows = [_mm512_setzero_ps(); 16];
         for (r, totals) in totals.as_chunks::<16>().0.iter().enumerate() {
             rows[r] = round_row(bytemuck::cast(*totals), tile.bias[r]);
         }
-        rows
+        store(rows, to, at);
     }
 }

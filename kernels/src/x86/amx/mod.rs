@@ -83,7 +83,7 @@ fn ask() -> Option<&'static str> {
     match request_permission() {
         0 => None,
         -1 => Some("Linux refuses tiles to this process (EPERM)"),
-        -12 => Some("the alternate signal stack of a thread is too small for tiles (ENOMEM)"),
+        -12 | -28 => Some("the alternate signal stack of a thread is too small for tiles (ENOSPC)"),
         -22 => Some("this Linux knows no tiles (EINVAL, before 5.16)"),
         -38 => Some("this Linux has no arch_prctl (ENOSYS)"),
         _ => Some("Linux refuses tiles to this process"),

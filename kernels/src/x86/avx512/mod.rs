@@ -102,36 +102,42 @@ impl<I: Avx512F> Doubles for F64x8<I> {
             bytemuck::cast(_mm512_insertf32x8::<1>(low, _mm512_cvtpd_ps(v[1])))
         }
         fn transpose(_isa: I, rows: [[f32; 16]; 16]) -> [[f32; 16]; 16] {
-            // Pairs of rows, then pairs of pairs within 128 bits, then 128 bits as units.
-            let rows: [__m512; 16] = bytemuck::cast(rows);
-            let mut fours = [_mm512_setzero_ps(); 16];
-            for i in 0..4 {
-                let [a, b, c, d] = [rows[4 * i], rows[4 * i + 1], rows[4 * i + 2], rows[4 * i + 3]];
-                let (ab, cd) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
-                let low = [_mm512_castps_pd(ab), _mm512_castps_pd(cd)];
-                let (ab, cd) = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
-                let high = [_mm512_castps_pd(ab), _mm512_castps_pd(cd)];
-                // fours[4i + j]: of each 128 bits column j, rows 4i to 4i + 3.
-                fours[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(low[0], low[1]));
-                fours[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low[0], low[1]));
-                fours[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high[0], high[1]));
-                fours[4 * i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high[0], high[1]));
-            }
-            let mut columns = [_mm512_setzero_ps(); 16];
-            for j in 0..4 {
-                let [a, b, c, d] = [fours[j], fours[4 + j], fours[8 + j], fours[12 + j]];
-                let ab_even = _mm512_shuffle_f32x4::<0x88>(a, b);
-                let ab_odd = _mm512_shuffle_f32x4::<0xDD>(a, b);
-                let cd_even = _mm512_shuffle_f32x4::<0x88>(c, d);
-                let cd_odd = _mm512_shuffle_f32x4::<0xDD>(c, d);
-                columns[j] = _mm512_shuffle_f32x4::<0x88>(ab_even, cd_even);
-                columns[8 + j] = _mm512_shuffle_f32x4::<0xDD>(ab_even, cd_even);
-                columns[4 + j] = _mm512_shuffle_f32x4::<0x88>(ab_odd, cd_odd);
-                columns[12 + j] = _mm512_shuffle_f32x4::<0xDD>(ab_odd, cd_odd);
-            }
-            bytemuck::cast(columns)
+            bytemuck::cast(transpose(bytemuck::cast(rows)))
         }
     }
+}
+
+/// Swaps rows and columns.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn transpose(rows: [__m512; 16]) -> [__m512; 16] {
+    // Pairs of rows, then pairs of pairs within 128 bits, then 128 bits as units.
+    let mut fours = [_mm512_setzero_ps(); 16];
+    for i in 0..4 {
+        let [a, b, c, d] = [rows[4 * i], rows[4 * i + 1], rows[4 * i + 2], rows[4 * i + 3]];
+        let (ab, cd) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
+        let low = [_mm512_castps_pd(ab), _mm512_castps_pd(cd)];
+        let (ab, cd) = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
+        let high = [_mm512_castps_pd(ab), _mm512_castps_pd(cd)];
+        // fours[4i + j]: of each 128 bits column j, rows 4i to 4i + 3.
+        fours[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(low[0], low[1]));
+        fours[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low[0], low[1]));
+        fours[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high[0], high[1]));
+        fours[4 * i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high[0], high[1]));
+    }
+    let mut columns = [_mm512_setzero_ps(); 16];
+    for j in 0..4 {
+        let [a, b, c, d] = [fours[j], fours[4 + j], fours[8 + j], fours[12 + j]];
+        let ab_even = _mm512_shuffle_f32x4::<0x88>(a, b);
+        let ab_odd = _mm512_shuffle_f32x4::<0xDD>(a, b);
+        let cd_even = _mm512_shuffle_f32x4::<0x88>(c, d);
+        let cd_odd = _mm512_shuffle_f32x4::<0xDD>(c, d);
+        columns[j] = _mm512_shuffle_f32x4::<0x88>(ab_even, cd_even);
+        columns[8 + j] = _mm512_shuffle_f32x4::<0xDD>(ab_even, cd_even);
+        columns[4 + j] = _mm512_shuffle_f32x4::<0x88>(ab_odd, cd_odd);
+        columns[12 + j] = _mm512_shuffle_f32x4::<0xDD>(ab_odd, cd_odd);
+    }
+    columns
 }
 
 /// The sum of all lanes, each widened before.
