@@ -284,7 +284,7 @@ fn the_largest_sums() {
     for bytes in [2, 3] {
         let lut = table_of(bytes);
         for (mode, m) in MODES.into_iter().flat_map(|mode| [(mode, 1), (mode, 9)]) {
-            // The row shape at the end of i64; the panel shape with what a test can spend on memory.
+            // gemv at the end of i64; gemm with what a test can spend on memory.
             let spent = match (common::quick(), m) {
                 (true, 1) => 1 << 18,
                 (true, _) => 1 << 14,
@@ -311,7 +311,7 @@ fn the_largest_sums() {
     }
 }
 
-/// Sums on both sides of 2⁵³, which the panel shape has in f64: odd ones, so that a bit lost there shows
+/// Sums on both sides of 2⁵³, which gemm has in f64: odd ones, so that a bit lost there shows
 /// in what is left when a bias cancels the rest.
 #[test]
 fn sums_where_a_double_ends() {

@@ -5,8 +5,8 @@
 // Words: n out features (rows of W), k in features (columns of W and x), m tokens (rows of x and y). A code is a
 // byte, an index into the table. A sign plane, which some formats have, has a bit for each weight. A scale is for
 // the whole matrix, a row, a group of a row or a block. A mode says how x and the sums are represented: "f32", or
-// one of the integer modes "a24", "a16", "a8" and "a8t", which give the same bits on every CPU, with every kernel,
-// number of threads, row range and m. README.md has formats, modes and bounds.
+// one of the integer modes (see lutmul_options), which give the same bits on every CPU, with every kernel, number of
+// threads, row range and m. README.md has formats, modes and bounds.
 //
 // STATUS. Every call that can fail returns a lutmul_status; LUTMUL_OK is 0. After a failure lutmul_last_error()
 // tells which argument is wrong, and why; what the call would have written is as it was, but for a handle, which
