@@ -306,8 +306,8 @@ lutmul_status lutmul_kernel_at(size_t index,
 // Makes a table of 256 floats, which are copied. Entries may be NaN or infinite, but not all.
 lutmul_status lutmul_table_create(const float *values, lutmul_table **table);
 
-// Makes the table of a format: "qins-linear", "qins-inverse", "e4m3", "e5m2" or "int8". The other formats
-// have tables that depend on the weights.
+// Makes the table of a format: "qins-linear", "e4m3", or another name of those that README.md lists. A format
+// whose table is fitted to the weights, as "kmeans" is, has none to give: LUTMUL_VALUE.
 lutmul_status lutmul_table_of_format(const char *format,
                                      lutmul_table **table);
 
@@ -319,8 +319,8 @@ lutmul_status lutmul_table_free(lutmul_table *table);
 lutmul_status lutmul_weights_create(const lutmul_codes *codes,
                                     lutmul_weights **weights);
 
-// Encodes a matrix of floats, [n, k], whose rows follow each other, into a format: "qins-linear", "qins-log",
-// "qins-inverse", "kmeans", "kmeans-signed", "e4m3", "e5m2" or "int8".
+// Encodes a matrix of floats, [n, k], whose rows follow each other, into a format: "qins-linear", "e4m3", or
+// another name of those that README.md lists.
 //
 // granularity is what a scale covers, as in lutmul_codes; "row" is a good choice. The work is done by the
 // threads of the workspace, which may be NULL: then by the calling one. The result is the same.
