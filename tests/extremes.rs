@@ -4,7 +4,7 @@
 mod common;
 
 use common::bad::{BEFORE, fails, one_thread, ones, per_tensor, text};
-use common::contract::{MODES, contract};
+use common::contract::{MODES, contract, most_columns};
 use common::kernels::kernels;
 use lutmul::bound::error_bound;
 use lutmul::{
@@ -207,11 +207,6 @@ fn table_of(bytes: u32) -> Lut {
     let lut = lut.expect("a table").with_wide_image();
     assert_eq!(lut.image().count, bytes as usize);
     lut
-}
-
-/// The most columns of a mode with an image of so many bytes.
-fn most_columns(mode: Mode, bytes: u32) -> usize {
-    if mode == Mode::A24 && bytes == 3 { 65_536 } else { 16_777_216 }
 }
 
 /// Weights all of which are entry 255.

@@ -88,6 +88,11 @@ pub fn limit(mode: Mode) -> f64 {
     }
 }
 
+/// The most columns of a mode with an image of so many bytes.
+pub fn most_columns(mode: Mode, bytes: u32) -> usize {
+    if mode == Mode::A24 && bytes == 3 { 65_536 } else { 16_777_216 }
+}
+
 /// The integers of a token, and what 1 of them stands for.
 fn quantise(x: &[f32], mode: Mode) -> (Vec<i64>, f64) {
     let limit = limit(mode);
