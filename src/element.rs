@@ -23,6 +23,12 @@ pub trait Element: bytemuck::Pod + Send + Sync + private::Sealed {
     /// Rounds a slice; both have the same length.
     fn narrow(from: &[f32], to: &mut [Self]);
 
+    /// The same, past the caches where that can be: [`lutmul_kernels::stream_fence`] has to follow.
+    #[doc(hidden)]
+    fn stream(from: &[f32], to: &mut [Self]) {
+        Self::narrow(from, to);
+    }
+
     /// The slice itself where the type is f32, so that nothing need be copied.
     fn as_f32(_slice: &[Self]) -> Option<&[f32]> {
         None
@@ -54,6 +60,10 @@ impl Element for f32 {
 
     fn narrow(from: &[f32], to: &mut [Self]) {
         to.copy_from_slice(from);
+    }
+
+    fn stream(from: &[f32], to: &mut [Self]) {
+        lutmul_kernels::stream(from, to);
     }
 
     fn as_f32(slice: &[Self]) -> Option<&[f32]> {
@@ -147,6 +157,13 @@ impl<T: Element> Element for Unaligned<T> {
         }
         for (to, from) in to.iter_mut().zip(from) {
             *to = Self::from_f32(*from);
+        }
+    }
+
+    fn stream(from: &[f32], to: &mut [Self]) {
+        match bytemuck::try_cast_slice_mut(to) {
+            Ok(aligned) => T::stream(from, aligned),
+            Err(_) => Self::narrow(from, to),
         }
     }
 

@@ -36,7 +36,7 @@ impl Epilogue<'_> {
                 *sum += bias;
             }
         }
-        self.finish(sums, y, token, first_col);
+        self.finish(sums, y, (token, first_col), Y::narrow);
     }
 
     /// The same for the f64 sums of integer modes, which are rounded to f32 with their bias added;
@@ -50,7 +50,7 @@ impl Epilogue<'_> {
         first_col: usize,
     ) {
         let Some(sums) = sums else {
-            return self.store_rounded(None, rows.len(), y, token, first_col);
+            return self.store_rounded(None, rows.len(), y, (token, first_col), Y::narrow);
         };
         let mut rounded = [0.0; STRIP];
         let bias = self.bias.map(|bias| &bias[rows]);
@@ -68,21 +68,22 @@ impl Epilogue<'_> {
                     }
                 }
             }
-            self.store_rounded(Some(rounded), sums.len(), y, token, first_col + i * STRIP);
+            let at = (token, first_col + i * STRIP);
+            self.store_rounded(Some(rounded), sums.len(), y, at, Y::narrow);
         }
     }
 
-    /// The same for sums that were rounded to f32 with their bias added.
+    /// The same for sums that were rounded to f32 with their bias added. `narrow` writes to y.
     pub(crate) fn store_rounded<Y: Element>(
         &self,
         sums: Option<&mut [f32]>,
         rows: usize,
         y: &mut Columns<'_, Y>,
-        token: usize,
-        first_col: usize,
+        (token, first_col): (usize, usize),
+        narrow: fn(&[f32], &mut [Y]),
     ) {
         match sums {
-            Some(sums) => self.finish(sums, y, token, first_col),
+            Some(sums) => self.finish(sums, y, (token, first_col), narrow),
             None => {
                 let y = y.part(token, first_col..first_col + rows);
                 y.fill(Y::from_f32(f32::from_bits(0x7FC0_0000)));
@@ -95,8 +96,8 @@ impl Epilogue<'_> {
         &self,
         sums: &mut [f32],
         y: &mut Columns<'_, Y>,
-        token: usize,
-        first_col: usize,
+        (token, first_col): (usize, usize),
+        narrow: fn(&[f32], &mut [Y]),
     ) {
         self.activation.apply_slice(sums);
         let y = y.part(token, first_col..first_col + sums.len());
@@ -110,6 +111,6 @@ impl Epilogue<'_> {
                 }
             }
         }
-        Y::narrow(sums, y);
+        narrow(sums, y);
     }
 }

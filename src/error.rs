@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::show::{MESSAGE, NAME, TEXT, shortened};
+
 /// An error of lutmul. Every variant names the thing that is wrong.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -61,7 +63,7 @@ pub enum Error {
         n: usize,
     },
     /// A weight, a scale or a table entry in use is NaN or infinite.
-    #[error("{what}: {value} at row {row}, column {col}")]
+    #[error("{}: {value} at row {row}, column {col}", shortened(what, MESSAGE))]
     NonFinite {
         /// The tensor.
         what: String,
@@ -76,7 +78,7 @@ pub enum Error {
     #[error("table: none of its 256 entries is finite")]
     TableNotFinite,
     /// A name that is not in a list of names.
-    #[error("{what}: \"{got}\" is none of {known}")]
+    #[error("{what}: \"{}\" is none of {known}", shortened(got, NAME))]
     Unknown {
         /// What is being named.
         what: &'static str,
@@ -86,7 +88,10 @@ pub enum Error {
         known: String,
     },
     /// A kernel that this CPU (or this build) cannot run.
-    #[error("kernel \"{name}\": this CPU lacks {missing}; it can run {available}")]
+    #[error(
+        "kernel \"{}\": this CPU lacks {missing}; it can run {available}",
+        shortened(name, NAME)
+    )]
     UnsupportedKernel {
         /// The kernel asked for.
         name: String,
@@ -96,7 +101,7 @@ pub enum Error {
         available: String,
     },
     /// A parameter out of its range.
-    #[error("{what}: {why}")]
+    #[error("{}: {}", shortened(what, MESSAGE), shortened(why, TEXT))]
     Invalid {
         /// The parameter.
         what: String,
@@ -126,7 +131,7 @@ pub enum Error {
         why: &'static str,
     },
     /// A file that cannot be read, written or understood.
-    #[error("{path}: {why}")]
+    #[error("{}: {}", shortened(path, TEXT), shortened(why, TEXT))]
     File {
         /// The file.
         path: String,

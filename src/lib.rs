@@ -133,6 +133,7 @@ mod quantize;
 pub mod reference;
 mod report;
 mod scales;
+mod show;
 mod threads;
 mod weights;
 mod workspace;
@@ -157,3 +158,7 @@ pub use report::ErrorReport;
 pub use scales::{Granularity, Scales};
 pub use weights::{NonFinite, Weights, sign_stride};
 pub use workspace::{Pool, Scratch, Workspace};
+
+/// The most threads that programs should make for products: what asks for more has got a number wrong, and
+/// would wait for minutes until it had them. The C ABI and lutmul's own programs refuse to.
+pub const MAX_THREADS: usize = 1024;

@@ -29,12 +29,13 @@ impl Granularity {
         }
     }
 
-    /// Rows and columns of the grid of scales of an `n × k` matrix.
+    /// Rows and columns of the grid of scales of an `n × k` matrix. What has no weights has no scales, but for
+    /// the one of a tensor.
     pub fn grid(self, n: usize, k: usize) -> (usize, usize) {
         let (rows, cols) = self.block(n, k);
         match self {
             Self::Tensor => (1, 1),
-            Self::Row => (n, 1),
+            Self::Row => (n, k.min(1)),
             Self::Group(_) | Self::Block(..) => (n.div_ceil(rows), k.div_ceil(cols)),
         }
     }
@@ -104,19 +105,26 @@ impl Scales {
     /// # Errors
     /// A group or block size of 0, a wrong number of values, or a value that is NaN or infinite
     /// (row and column are then those of the grid).
-    pub fn new(granularity: Granularity, n: usize, k: usize, values: Vec<f32>) -> Result<Self> {
+    ///
+    /// Rows without columns had a scale each in files of former versions: so many values are fine, and dropped.
+    pub fn new(granularity: Granularity, n: usize, k: usize, mut values: Vec<f32>) -> Result<Self> {
         if let (0, _) | (_, 0) = granularity.block(n, k) {
             return Err(Error::invalid("scales", format!("{granularity} has a size of 0")));
         }
         let (rows, cols) = granularity.grid(n, k);
         let expected = area("scales", rows, cols)?;
-        if values.len() != expected {
+        let of_rows = k == 0 && granularity == Granularity::Row && values.len() == n;
+        if values.len() != expected && !of_rows {
             let (what, unit, got) = ("scales", "elements", values.len());
             return Err(Error::Length { what, unit, rows, cols, expected, got });
         }
         if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+            let cols = cols.max(1);
             let (row, col) = (i / cols, i % cols);
             return Err(Error::NonFinite { what: "scales".into(), row, col, value: values[i] });
+        }
+        if expected == 0 {
+            values = Vec::new();
         }
         Ok(Self { values, granularity, shape: (n, k) })
     }

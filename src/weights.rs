@@ -237,16 +237,18 @@ impl<'a> Weights<'a> {
         self.group
     }
 
-    /// Some rows, as F32 kernels take them. With [`GroupIndex::Odd`] their scales are left at 1.
+    /// Some rows, as F32 kernels take them. With [`GroupIndex::Odd`], and without columns, scales are left at 1.
     pub(crate) fn float(&self, rows: Range<usize>) -> float::Weights<'_> {
         let (block_rows, _) = self.scales.granularity().block(self.n, self.k);
         let (values, groups) = match &self.groups {
+            _ if self.k == 0 => (&[1.0][..], Groups::Whole),
             GroupIndex::Whole => (self.scales.values(), Groups::Whole),
             GroupIndex::Lines(index) => (self.scales.values(), Groups::Lines(index)),
             GroupIndex::Quarters(index) => (self.scales.values(), Groups::Quarters(index)),
             GroupIndex::Odd => (&[1.0][..], Groups::Whole),
         };
-        let odd = matches!(self.groups, GroupIndex::Odd);
+        // Kernels read a scale for each row, also where that has no columns.
+        let odd = matches!(self.groups, GroupIndex::Odd) || self.k == 0;
         float::Weights {
             codes: self.rows(rows.clone(), 0..self.k),
             table: self.lut.table(),
@@ -291,7 +293,14 @@ impl<'a> Weights<'a> {
         if self.non_finite == NonFinite::Propagate || self.lut.is_finite() {
             return Ok(());
         }
-        match *self.scanned.get_or_init(|| self.scan()) {
+        // Never scanned within the cell: a worker that waits for its share of a scan takes up other work of its
+        // pool, which may be a product with these weights, and would wait here for itself. Calls at the same
+        // time scan twice, and find the same.
+        let found = self.scanned.get().copied().unwrap_or_else(|| {
+            let found = self.scan();
+            *self.scanned.get_or_init(|| found)
+        });
+        match found {
             None => Ok(()),
             Some((row, col)) => {
                 let value = self.lut.entry(self.codes[row * self.k + col]);

@@ -85,8 +85,13 @@ fn shapes_that_overflow() {
     }
     let strided = MatRef::<f32>::with_stride(&[], 3, 2, huge);
     assert_eq!(text(strided), format!("x: 2×{huge} elements overflow the address space"));
-    let empty = Scales::new(Granularity::Row, huge, 0, vec![]);
-    assert_eq!(text(empty), format!("scales: expected {huge} elements for {huge}×1, got 0"));
+    // What has no weights has no scales; those that rows without columns had once are dropped.
+    let empty = |n, values| Scales::new(Granularity::Row, n, 0, values);
+    assert!(empty(huge, vec![]).expect("no scales").values().is_empty());
+    assert!(empty(3, vec![1.0; 3]).expect("scales of rows").values().is_empty());
+    assert_eq!(text(empty(3, vec![f32::NAN; 3])), "scales: NaN at row 0, column 0");
+    let two = format!("scales: expected 0 elements for {huge}×0, got 2");
+    assert_eq!(text(empty(huge, vec![1.0; 2])), two);
 }
 
 #[test]

@@ -29,6 +29,11 @@
 // use them at a time. A workspace serves one call at a time, activations any number unless they are being packed:
 // calls that come in between are refused with LUTMUL_BUSY. Freeing must not overlap with any other use.
 //
+// FORK. All handles can be used and freed in a child that was forked while no call was under way. lutmul's threads are
+// not there, as no thread is but the one that forked: calls that would use those of a workspace work on the calling
+// thread, with the same results. A workspace that the child makes has threads. What a call of another thread was using
+// when the process forked stays in use in the child, for ever: LUTMUL_BUSY.
+//
 // FLOATING-POINT ENVIRONMENT. Integer modes refuse a thread that rounds in another direction than to nearest, or
 // flushes subnormal numbers to zero; mode "f32" and encoding take it as it is, and give other numbers then.
 //
@@ -112,6 +117,9 @@ typedef struct lutmul_weights lutmul_weights;
 
 // How to multiply (kernel, mode, threads), and memory for it. One call at a time may use a workspace; a
 // second one is refused with LUTMUL_BUSY.
+//
+// Its threads are those of the process that made it. In a child that was forked later, its calls do all work on
+// the calling thread, with the same results; what is to have threads there is made there.
 typedef struct lutmul_workspace lutmul_workspace;
 
 // A kernel: the code for one vector unit.

@@ -3,7 +3,9 @@
 //! `ThreadPool::install` queues a job, and the queue grows by a block every 63 jobs. So one of the threads
 //! waits here for work, and what it is handed runs within the pool.
 
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::process;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -20,6 +22,8 @@ pub struct Threads {
     desk: Arc<Desk>,
     /// Held by the one who has work done.
     turn: Mutex<()>,
+    /// The process that they are threads of.
+    process: u32,
 }
 
 /// Where work is handed over.
@@ -59,10 +63,15 @@ impl Threads {
         let desk = Arc::<Desk>::default();
         let served = desk.clone();
         pool.spawn(move || served.serve());
-        Ok(Self { pool: Some(pool), handles, desk, turn: Mutex::default() })
+        Ok(Self { pool: Some(pool), handles, desk, turn: Mutex::default(), process: process::id() })
     }
 
-    /// Runs `work` in the pool, and waits for it.
+    /// Whether this process has them. After a fork the child does not: of all threads it has the one that forked.
+    pub fn are_here(&self) -> bool {
+        self.process == process::id()
+    }
+
+    /// Runs `work` in the pool, and waits for it: for ever, where its threads [are not](Threads::are_here).
     pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut work, mut result) = (Some(work), None);
@@ -85,6 +94,11 @@ impl Threads {
 impl Drop for Threads {
     /// Waits for the threads: whoever unloads the library next must not do so under their feet.
     fn drop(&mut self) {
+        if !self.are_here() {
+            // There is nobody to wait for, and what they were in the middle of stays so.
+            mem::forget((self.pool.take(), mem::take(&mut self.handles)));
+            return;
+        }
         self.desk.put(State::Stop);
         self.pool = None;
         for handle in self.handles.drain(..) {

@@ -3,7 +3,9 @@
 use std::ffi::c_char;
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
-use lutmul::{Activations, Element, Mode, Needs, Options, Scratch, Threads as Policy, Unaligned};
+use lutmul::{
+    Activations, Element, MAX_THREADS, Mode, Needs, Options, Scratch, Threads as Policy, Unaligned,
+};
 
 use crate::call::{Caller, call};
 use crate::handle::Kind;
@@ -32,9 +34,6 @@ pub struct lutmul_options {
 // SAFETY: as the trait asks.
 unsafe impl SizedStruct for lutmul_options {}
 
-/// More threads than this are a mistake.
-const MOST_THREADS: usize = 1024;
-
 /// Options, and how many threads they ask for.
 fn parse(c: &Caller, from: *const lutmul_options) -> Result<(Options, usize)> {
     let (mut name, mut mode, mut threads) = (None, Mode::F32, 1);
@@ -45,8 +44,8 @@ fn parse(c: &Caller, from: *const lutmul_options) -> Result<(Options, usize)> {
             mode = name.parse().of("options.mode")?;
         }
         threads = options.threads.max(1);
-        if threads > MOST_THREADS {
-            let why = format!("{threads} are more than {MOST_THREADS} (a negative number?)");
+        if threads > MAX_THREADS {
+            let why = format!("{threads} are more than {MAX_THREADS} (a negative number?)");
             return Err(Failure::new(LUTMUL_VALUE, "options.threads", why));
         }
     }
@@ -56,6 +55,9 @@ fn parse(c: &Caller, from: *const lutmul_options) -> Result<(Options, usize)> {
 
 /// How to multiply (kernel, mode, threads), and memory for it. One call at a time may use a workspace; a
 /// second one is refused with LUTMUL_BUSY.
+///
+/// Its threads are those of the process that made it. In a child that was forked later, its calls do all work on
+/// the calling thread, with the same results; what is to have threads there is made there.
 pub struct lutmul_workspace {
     pub(crate) options: Options,
     threads: Option<Pool>,
@@ -113,15 +115,20 @@ impl lutmul_workspace {
         }
     }
 
+    /// The workspace's threads, if it has some, in this process.
+    fn threads(&self) -> Option<&Pool> {
+        self.threads.as_ref().filter(|pool| pool.threads.are_here())
+    }
+
     /// The options of products that the workspace's threads do, and their scratch; `None` if there are none.
     pub(crate) fn pool(&self) -> Option<(Options, &lutmul::Workspace)> {
-        let pool = self.threads.as_ref()?;
+        let pool = self.threads()?;
         Some((self.options.threads(Policy::Rayon), &pool.scratch))
     }
 
     /// Does work on the workspace's threads, or on this one alone if there are none.
     pub(crate) fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        match &self.threads {
+        match self.threads() {
             Some(pool) => pool.threads.run(work),
             None => Policy::One.install(work),
         }

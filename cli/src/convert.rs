@@ -18,9 +18,10 @@ use crate::{progress, table};
 /// and norms.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The model: a safetensors file in F32, F16 or BF16, or a directory of shards with an index
+    /// The model: a safetensors file in F32, F16 or BF16, or a directory of one model.safetensors or of
+    /// shards with an index
     model: PathBuf,
-    /// The file to write, or the directory to make (of shards and index; nothing else is copied)
+    /// The file to write, or for shards the directory to make (of them and index; nothing else is copied)
     out: PathBuf,
     #[arg(long, default_value = "qins-linear", help = format::help())]
     format: FormatArg,

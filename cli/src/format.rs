@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
+use lutmul::checkpoint::show::quoted;
 use lutmul::{Format, Lut};
 
 /// A format by name, or the file of a table.
@@ -64,7 +65,9 @@ fn read_table(file: &Path) -> Result<Lut> {
             .filter(|number| !number.is_empty())
             .enumerate()
             .map(|(i, number)| {
-                number.parse().with_context(|| format!("entry {i}: {number:?} is no number"))
+                number
+                    .parse()
+                    .with_context(|| format!("entry {i}: {} is no number", quoted(number)))
             })
             .collect::<Result<_>>()?
     } else {

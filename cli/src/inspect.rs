@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use lutmul::checkpoint::{Checkpoint, Dtype, Tensor, TensorFile};
+use lutmul::checkpoint::{Checkpoint, Dtype, Tensor, TensorFile, show};
 use serde::Serialize;
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use crate::table;
 /// Show the layers of a lutmul file, or the tensors of any safetensors file, and their sizes.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The file, or a directory of shards with an index
+    /// The file, or a directory of one model.safetensors or of shards with an index
     file: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -177,9 +177,9 @@ impl Args {
         }
         let lines: Vec<[String; 4]> = tensors()
             .map(|t| {
-                let shape: Vec<_> = t.shape.iter().map(usize::to_string).collect();
+                let shape = show::sizes(t.shape, "×");
                 let size = table::bytes(t.bytes.len());
-                [table::name(t.name), t.dtype.to_string(), shape.join("×"), size]
+                [table::name(t.name), t.dtype.to_string(), shape, size]
             })
             .collect();
         table::write(out, &["tensor", "dtype", "shape", "size"], &lines)?;

@@ -2,10 +2,12 @@
 //!
 //! A subcommand is a file here with `Args` and `Args::run`.
 
+use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use lutmul::MAX_THREADS;
 
 pub mod bench;
 pub mod convert;
@@ -23,7 +25,9 @@ pub mod verify;
 /// Does a program's work, which prints to `out`, and says on standard error how it failed.
 pub fn run(work: impl FnOnce(&mut dyn Write) -> Result<()>) -> ExitCode {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let result = work(&mut out).and_then(|()| Ok(out.flush()?));
+    let result = check_threads("RAYON_NUM_THREADS")
+        .and_then(|()| work(&mut out))
+        .and_then(|()| Ok(out.flush()?));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -37,6 +41,13 @@ pub fn run(work: impl FnOnce(&mut dyn Write) -> Result<()>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Refuses an environment variable that asks for more threads than make sense.
+pub fn check_threads(variable: &str) -> Result<()> {
+    let number = env::var(variable).ok().and_then(|number| number.parse().ok()).unwrap_or(0);
+    ensure!(number <= MAX_THREADS, "{variable}: {}", bench::too_many_threads(number));
+    Ok(())
 }
 
 /// Whether the reader of our output left, as `head` does: no fault of anyone's.

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
-use lutmul::Result;
-use lutmul::checkpoint::{ShardedModel, TensorFile};
+use lutmul::checkpoint::{INDEX, ShardedModel, TensorFile};
+use lutmul::{Error, Result};
+
+/// The file of a directory whose model is not in shards.
+const SINGLE: &str = "model.safetensors";
 
 /// A model whose files are open.
 pub enum Model {
@@ -14,13 +17,21 @@ pub enum Model {
 }
 
 impl Model {
-    /// Opens a file, or all the files of a directory.
+    /// Opens a file, or all the files of a directory: those that its index names, or else the one that models
+    /// without an index have.
     pub fn open(path: &Path) -> Result<Self> {
-        Ok(if path.is_dir() {
-            Self::Shards(ShardedModel::open(path)?)
+        if !path.is_dir() {
+            return Ok(Self::File(TensorFile::open(path)?));
+        }
+        let is_there = |name: &str| path.join(name).symlink_metadata().is_ok();
+        if is_there(INDEX) {
+            Ok(Self::Shards(ShardedModel::open(path)?))
+        } else if is_there(SINGLE) {
+            Ok(Self::File(TensorFile::open(path.join(SINGLE))?))
         } else {
-            Self::File(TensorFile::open(path)?)
-        })
+            let why = format!("is a directory with neither {INDEX} nor {SINGLE}: No such file");
+            Err(Error::File { path: path.display().to_string(), why })
+        }
     }
 
     /// The files, by name.

@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::iter;
 
+use lutmul::checkpoint::show;
+
 /// Writes rows in columns: the first flush left, the others flush right.
 pub fn write(
     out: &mut dyn Write,
@@ -16,6 +18,8 @@ pub fn write(
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     for row in rows {
         for (c, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            // Formatting has no wider fields.
+            let width = (*width).min(u16::MAX.into());
             match c {
                 0 => write!(out, "{cell:<width$}")?,
                 _ => write!(out, "  {cell:>width$}")?,
@@ -26,9 +30,9 @@ pub fn write(
     Ok(())
 }
 
-/// A name out of a file, so that it cannot command the terminal.
+/// A name out of a file, so that it can neither command the terminal nor fill it.
 pub fn name(name: &str) -> String {
-    name.escape_debug().to_string()
+    show::name(name)
 }
 
 /// Bytes in the largest unit that leaves at least one.

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use lutmul::checkpoint::show::{quoted, shape};
 use lutmul::checkpoint::{Checkpoint, Layer, TensorFile};
 use lutmul::{Error, ErrorReport};
 use serde::Serialize;
@@ -78,23 +79,24 @@ impl Row {
         let Layer { name, tensor, n, k, .. } = layer;
         let from = original.path().display();
         let source = original.tensor(tensor);
+        let (tensor, called) = (quoted(tensor), quoted(name));
         let source = source.with_context(|| {
-            format!("{from}: no tensor {tensor:?}, which layer {name:?} should be made from")
+            format!("{from}: no tensor {tensor}, which layer {called} should be made from")
         })?;
         ensure!(
             source.shape == [*n, *k],
-            "{from}: tensor {tensor:?} is of shape {:?}, but layer {name:?} is {n}×{k}",
-            source.shape
+            "{from}: tensor {tensor} is of shape {}, but layer {called} is {n}×{k}",
+            shape(source.shape)
         );
         let values = source.to_f32().with_context(|| {
-            format!("{from}: tensor {tensor:?} is {}, not F32, F16 or BF16", source.dtype)
+            format!("{from}: tensor {tensor} is {}, not F32, F16 or BF16", source.dtype)
         })?;
         if let Some(i) = values.iter().position(|w| !w.is_finite()) {
-            let (what, value) = (format!("{from}: tensor {tensor:?}"), values[i]);
+            let (what, value) = (format!("{from}: tensor {tensor}"), values[i]);
             bail!(Error::NonFinite { what, row: i / k, col: i % k, value });
         }
         let weights = converted.weights(layer)?;
-        let to = || format!("{}: layer {name:?}", converted.file().path().display());
+        let to = || format!("{}: layer {called}", converted.file().path().display());
         weights.prepare().with_context(to)?;
         Ok(Self {
             name: name.clone(),
@@ -136,7 +138,7 @@ impl Args {
         let (original, converted) = (Model::open(&self.original)?, Model::open(&self.converted)?);
         let pairs = self.pairs(&original, &converted)?;
         let layers = || pairs.iter().flat_map(|(_, converted)| converted.layers());
-        let bar = progress::bytes(layers().map(|layer| 4 * layer.n * layer.k).sum());
+        let bar = progress::bytes(layers().map(|layer| 4 * (layer.n * layer.k)).sum());
         let (mut rows, mut carried) = (Vec::new(), 0);
         for (original, converted) in &pairs {
             carried += check_carried(original, converted)?;
@@ -183,8 +185,8 @@ impl Args {
 
     fn check_sqnr(&self, worst: &[Row]) -> Result<()> {
         if let (Some(least), Some(row)) = (self.min_sqnr, worst.first()) {
-            let (name, found) = (&row.name, row.weights.sqnr_db);
-            ensure!(found >= least, "layer {name:?}: SQNR of {found:.1} dB, less than {least}");
+            let (name, found) = (quoted(&row.name), row.weights.sqnr_db);
+            ensure!(found >= least, "layer {name}: SQNR of {found:.1} dB, less than {least}");
         }
         Ok(())
     }
@@ -243,20 +245,19 @@ fn check_carried(original: &TensorFile, converted: &Checkpoint) -> Result<usize>
     let (from, to) = (original.path().display(), converted.file().path().display());
     let mut carried = 0;
     for tensor in converted.carried() {
-        let name = tensor.name;
-        let source = original.tensor(name);
-        let source = source.with_context(|| format!("{from}: no tensor {name:?}, as in {to}"))?;
+        let (name, source) = (quoted(tensor.name), original.tensor(tensor.name));
+        let source = source.with_context(|| format!("{from}: no tensor {name}, as in {to}"))?;
         ensure!(
             (source.dtype, source.shape) == (tensor.dtype, tensor.shape),
-            "{to}: tensor {name:?} is {} of shape {:?}, but in {from} it is {} of shape {:?}",
+            "{to}: tensor {name} is {} of shape {}, but in {from} it is {} of shape {}",
             tensor.dtype,
-            tensor.shape,
+            shape(tensor.shape),
             source.dtype,
-            source.shape
+            shape(source.shape)
         );
         let differ = source.bytes.iter().zip(tensor.bytes).position(|(a, b)| a != b);
         if let Some(i) = differ {
-            bail!("{to}: tensor {name:?} was not coded, but differs from {from} at its byte {i}");
+            bail!("{to}: tensor {name} was not coded, but differs from {from} at its byte {i}");
         }
         carried += 1;
     }
@@ -264,7 +265,7 @@ fn check_carried(original: &TensorFile, converted: &Checkpoint) -> Result<usize>
     for tensor in original.tensors() {
         let name = tensor.name;
         let found = converted.file().tensor(name).is_some() || coded.contains(name);
-        ensure!(found, "{to}: tensor {name:?} of {from} is missing");
+        ensure!(found, "{to}: tensor {} of {from} is missing", quoted(name));
     }
     Ok(carried)
 }

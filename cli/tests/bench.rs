@@ -286,3 +286,27 @@ fn values_that_are_wrong() {
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     assert!(!text(&output.stderr).contains("panic"));
 }
+
+/// A slip of the keyboard does not make threads for minutes.
+#[test]
+fn more_threads_than_make_sense() {
+    let dir = Dir::new();
+    for threads in ["1025", "99999", "4294967297", "1,1025"] {
+        for program in ["bench", "demo"] {
+            if program == "demo" && threads.contains(',') {
+                continue;
+            }
+            let output = dir.run(&[program, "--threads", threads]);
+            let err = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{program}: {err}");
+            assert!(err.contains("threads are more than 1024"), "{program}: {err}");
+        }
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lutmul"));
+    let output = dir.command(command.arg("kernels").env("RAYON_NUM_THREADS", "99999"));
+    let words = ["RAYON_NUM_THREADS: 99999 threads are more than 1024"];
+    dir.check_failure(&output, &dir.contents(), "RAYON_NUM_THREADS", &words);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lutmul"));
+    let output = dir.command(command.arg("kernels").env("RAYON_NUM_THREADS", "1024"));
+    assert!(output.status.success());
+}

@@ -118,7 +118,7 @@ fn shapes_and_types() {
 fn what_is_no_regular_file() {
     let dir = Dir::new();
     dir.fail(&["inspect", "missing"], &["missing", "No such file"]);
-    dir.fail(&["inspect", "."], &["index.json"]);
+    dir.fail(&["inspect", "."], &["index.json", "model.safetensors"]);
     if cfg!(unix) {
         dir.fail(&["inspect", "/dev/zero"], &["/dev/zero", "not a regular file"]);
         dir.fail(&["convert", "x", "y", "--format", "table:/dev/zero"], &["/dev/zero"]);
@@ -315,4 +315,185 @@ fn headers_with_wrong_bytes() {
         }
     }
     assert!(read > 10 && refused > 1000, "{read} read, {refused} refused");
+}
+
+/// What is said of a file is of a size to be read, whatever the file holds.
+#[test]
+fn names_and_shapes_of_any_length() {
+    let long = "\u{1b}long".repeat(1 << 16);
+    let dir = Dir::new();
+    let short = |text: &str, what: &str| {
+        assert!(text.len() < 40_000 && !text.contains('\u{1b}'), "{what}: {} bytes", text.len());
+    };
+    // Sound files.
+    let file = model().with_f32(&format!("{long}.weight"), &[2, 3], &[1.0; 6]).with_f32(
+        "ones",
+        &vec![1; 100_000],
+        &[1.0],
+    );
+    dir.put("in", &file.bytes());
+    let out = dir.succeed(&["inspect", "in"]);
+    short(&out, "inspect");
+    assert!(out.contains("(327687 characters)") && out.contains("×1 (100000 dimensions)"), "{out}");
+    dir.succeed(&["convert", "in", "out"]);
+    for args in [&["inspect", "out"][..], &["verify", "in", "out"]] {
+        let out = dir.succeed(args);
+        short(&out, args[0]);
+        assert!(out.contains(" (327680 characters)"), "{out}");
+    }
+    // In JSON they are data.
+    for file in ["in", "out"] {
+        let json: serde_json::Value =
+            serde_json::from_str(&dir.succeed(&["inspect", file, "--json"])).unwrap();
+        assert!(json.to_string().len() > 500_000);
+    }
+    // In errors, wherever one can be.
+    let fails = |args: &[&str], words: &[&str]| {
+        let before = dir.contents();
+        let output = dir.run(args);
+        dir.check_failure(&output, &before, &format!("lutmul {args:?}"), words);
+        short(&common::text(&output.stderr), args[0]);
+    };
+    let reads = |file: &[u8], words: &[&str]| {
+        dir.put("bad", file);
+        fails(&["inspect", "bad"], words);
+        fails(&["convert", "bad", "new"], words);
+        fails(&["verify", "bad", "out"], words);
+        fails(&["verify", "in", "bad"], words);
+    };
+    let named = |name: &str, dtype: &str, shape: &[u64], offsets: [u64; 2]| {
+        let entry = json!({ "dtype": dtype, "shape": shape, "data_offsets": offsets });
+        raw(&json!({ (name): entry }).to_string(), &[0; 16])
+    };
+    reads(&named(&long, "F32", &[5], [0, 16]), &["20 bytes", "characters)"]);
+    reads(&named(&long, "F32", &[5], [0, 20]), &["out of range", "characters)"]);
+    reads(&named(&long, &long, &[4], [0, 16]), &["unknown variant", "characters)"]);
+    reads(&named("w", "F32", &vec![1; 100_000], [0, 16]), &["\"w\"", "dimensions)"]);
+    reads(&named("w", "F32", &vec![2; 100_000], [0, 16]), &["no size in bytes", "dimensions)"]);
+    let both = |a: [u64; 2], b: [u64; 2]| {
+        let entry = |at: [u64; 2]| json!({ "dtype": "U8", "shape": [8], "data_offsets": at });
+        let header = json!({ (format!("{long}1")): entry(a), (format!("{long}2")): entry(b) });
+        raw(&header.to_string(), &[0; 16])
+    };
+    reads(&both([0, 8], [4, 12]), &["overlaps", "characters)"]);
+    reads(&both([0, 8], [9, 17]), &["out of range", "characters)"]);
+    let key = serde_json::Value::from(long.as_str()).to_string();
+    let twice = r#"{"dtype":"U8","shape":[1],"data_offsets":[0,1]}"#;
+    reads(
+        &raw(&format!("{{{key}:{twice},{key}:{twice}}}"), &[0]),
+        &["occurs twice", "characters)"],
+    );
+    reads(&raw(&key, &[]), &["header is not valid"]);
+    reads(&raw(&format!(r#"{{"__metadata__":{key}}}"#), &[]), &["__metadata__"]);
+
+    // lutmul's own files.
+    let own = |change: &dyn Fn(&mut serde_json::Value), words: &[&str]| {
+        dir.put("bad", &lutmul("", change).bytes());
+        dir.put("original", &File::default().with_f32("a.weight", &[3, 10], &[0.5; 30]).bytes());
+        fails(&["inspect", "bad"], words);
+        fails(&["verify", "original", "bad"], words);
+    };
+    for field in ["format", "scales", "dtype"] {
+        own(&|record| record["layers"]["a"][field] = long.clone().into(), &["characters)"]);
+    }
+    own(&|record| record["version"] = long.clone().into(), &["metadata"]);
+    own(
+        &|record| record["layers"] = json!({ (long.clone()): record["layers"]["a"] }),
+        &["missing"],
+    );
+    let tensor = lutmul("", |record| record["layers"]["a"]["tensor"] = long.clone().into());
+    dir.put("bad", &tensor.bytes());
+    dir.succeed(&["inspect", "bad"]);
+    dir.put("nothing", &File::default().bytes());
+    fails(&["verify", "nothing", "bad"], &["no tensor", "characters)"]);
+    let shape = lutmul("a.scales", |_| ()).with_f32("a.scales", &vec![1; 100_000], &[1.0]);
+    dir.put("bad", &shape.bytes());
+    fails(&["inspect", "bad"], &["\"a.scales\"", "dimensions)"]);
+
+    // Weights that differ, are not finite, or would clash.
+    let with = |value: f32, shape: &[usize]| {
+        let file = model().with_f32(&format!("{long}.weight"), shape, &[value; 6]);
+        file.with_f32("ones", &vec![1; 100_000], &[1.0]).bytes()
+    };
+    dir.put("nan", &with(f32::NAN, &[2, 3]));
+    fails(&["convert", "nan", "new"], &["characters)", "row 0, column 0"]);
+    fails(&["verify", "nan", "out"], &["characters)", "row 0, column 0"]);
+    dir.put("turned", &with(1.0, &[3, 2]));
+    fails(&["verify", "turned", "out"], &["characters)", "2×3"]);
+    dir.put("less", &model().bytes());
+    fails(&["verify", "less", "out"], &["no tensor"]);
+    let carried = |value: f32| {
+        let name = format!("{long}.bias");
+        model().with_f32(&name, &[1; 100_000], &[value]).bytes()
+    };
+    dir.put("first", &carried(1.0));
+    dir.put("second", &carried(2.0));
+    dir.succeed(&["convert", "first", "coded"]);
+    fails(&["verify", "second", "coded"], &["characters)", "differs"]);
+    fails(&["verify", "less", "coded"], &["no tensor", "characters)"]);
+    dir.succeed(&["convert", "less", "coded-less"]);
+    fails(&["verify", "first", "coded-less"], &["missing", "characters)"]);
+    let clash = model()
+        .with_f32(&format!("{long}.weight"), &[1, 1], &[1.0])
+        .with("x", "U8", &[1], &[0])
+        .with(&format!("{long}.codes"), "U8", &[1], &[0]);
+    dir.put("clash", &clash.bytes());
+    fails(&["convert", "clash", "new"], &["two tensors", "characters)"]);
+
+    // An index.
+    std::fs::create_dir(dir.path("model")).unwrap();
+    for (tensor, shard) in
+        [("ids", &long[..]), (&long, "1.safetensors"), ("ids", &format!("a/{long}"))]
+    {
+        let index = json!({ "weight_map": { (tensor): shard } });
+        dir.put("model/model.safetensors.index.json", index.to_string().as_bytes());
+        dir.put("model/1.safetensors", &model().bytes());
+        fails(&["convert", "model", "new"], &["characters)"]);
+    }
+}
+
+/// A matrix without weights can have any number of rows or columns: it is no work, and takes no memory.
+#[test]
+fn no_weights_of_any_size() {
+    let dir = Dir::new();
+    let limited = |args: &[&str]| {
+        // So much memory, and seconds of CPU.
+        let lutmul = env!("CARGO_BIN_EXE_lutmul");
+        let command = format!("ulimit -v 1500000 -t 20; exec {lutmul} {}", args.join(" "));
+        let output = dir.command(std::process::Command::new("bash").args(["-c", &command]));
+        let err = common::text(&output.stderr);
+        assert!(output.status.success() && err.is_empty(), "lutmul {args:?}: {err}");
+        common::text(&output.stdout)
+    };
+    for shape in [[1usize << 28, 0], [1 << 32, 0], [usize::MAX, 0], [0, 1 << 28], [0, usize::MAX]] {
+        let file = File::default().with_f32("w.weight", &shape, &[]).bytes();
+        dir.put("in", &file);
+        for scales in ["row", "tensor", "group:32", "block:128x128", "block:1x1"] {
+            for format in ["qins-linear", "qins-log", "e4m3", "kmeans", "kmeans-signed"] {
+                let options = ["--force", "--scales", scales, "--format", format];
+                limited(&[&["convert", "in", "out"], &options[..]].concat());
+                let size = dir.path("out").metadata().unwrap().len();
+                assert!(size < 3000, "{shape:?} per {scales} as {format}: {size} bytes");
+                assert!(
+                    limited(&["inspect", "out"]).contains(&format!("{}×{}", shape[0], shape[1]))
+                );
+                limited(&["verify", "in", "out"]);
+            }
+        }
+    }
+    // Files of former versions, which had a scale for each of those rows.
+    let json = json!({ "version": 1, "layers": { "w": { "tensor": "w.weight", "dtype": "F32",
+        "shape": [1000, 0], "format": "e4m3", "scales": "row", "signs": false } } });
+    let former = File::default()
+        .with_metadata("lutmul", &json.to_string())
+        .with("w.codes", "U8", &[1000, 0], &[])
+        .with_f32("w.table", &[256], &[1.0; 256])
+        .with_f32("w.scales", &[1000], &[0.0; 1000]);
+    dir.put("former", &former.bytes());
+    dir.put("in", &File::default().with_f32("w.weight", &[1000, 0], &[]).bytes());
+    dir.succeed(&["inspect", "former"]);
+    dir.succeed(&["verify", "in", "former"]);
+    let checkpoint = Checkpoint::open(dir.path("former")).unwrap();
+    let weights = checkpoint.weights(checkpoint.layer("w").unwrap()).unwrap();
+    assert_eq!((weights.n(), weights.k(), weights.scales().values().len()), (1000, 0, 0));
 }

@@ -86,9 +86,33 @@ fn faulty_indexes() {
     fail(&["index.json", "no valid index", "weight_map"]);
     fs::remove_file(dir.path("model/model.safetensors.index.json")).unwrap();
     fail(&["index.json", "No such file"]);
+    dir.put("model/model.safetensors.index.json", b"");
+    dir.put("model/model.safetensors", &model().bytes());
+    fail(&["index.json", "no valid index"]);
 
     let dir = with_shards();
     let bad = model().with_f32("bad.weight", &[1, 2], &[0.0, f32::NAN]);
     dir.put("model/1.safetensors", &bad.bytes());
     dir.fail(&["convert", "model", "out"], &["1.safetensors", "\"bad.weight\"", "column 1"]);
+}
+
+/// A directory as models that need no shards have it.
+#[test]
+fn one_file_without_an_index() {
+    let dir = Dir::new();
+    fs::create_dir(dir.path("model")).unwrap();
+    dir.put("model/model.safetensors", &model().bytes());
+    dir.put("model/config.json", b"{}");
+    dir.succeed(&["convert", "model", "out"]);
+    dir.succeed(&["convert", "model/model.safetensors", "same"]);
+    assert!(fs::read(dir.path("out")).unwrap() == fs::read(dir.path("same")).unwrap());
+    assert!(dir.succeed(&["inspect", "model"]).contains("layer.1.dense"));
+    dir.succeed(&["verify", "model", "out"]);
+    fs::create_dir(dir.path("coded")).unwrap();
+    dir.succeed(&["convert", "model", "coded/model.safetensors"]);
+    dir.succeed(&["verify", "model", "coded"]);
+    dir.fail(&["convert", "model", "coded"], &["coded: is a directory"]);
+    dir.fail(&["convert", "model", "model/model.safetensors", "--force"], &["is the input"]);
+    dir.put("model/model.safetensors", b"");
+    dir.fail(&["inspect", "model"], &["model/model.safetensors: not a safetensors file"]);
 }

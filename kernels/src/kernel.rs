@@ -6,6 +6,7 @@ use std::ops::Range;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 use crate::aarch64 as arm;
 use crate::float::{self, FloatEntry, Groups, Order};
+use crate::int::tiles::{self, TilesEntry, TilesOut, TilesScratch, TilesX};
 use crate::int::{self, Digits, IntEntry, Limbs, Operand};
 use crate::isa::Feature;
 use crate::weights::{LINE, MC};
@@ -18,6 +19,8 @@ struct Entry {
     name: &'static str,
     float: &'static FloatEntry,
     int: Operands,
+    /// Matrix tiles, for more than a few tokens of the integer modes.
+    tiles: Option<&'static TilesEntry>,
 }
 
 /// The operands of the integer modes.
@@ -33,69 +36,99 @@ enum Operands {
 static KERNELS: &[Entry] = &[
     #[cfg(target_arch = "x86_64")]
     Entry {
+        name: "amx",
+        float: &x86::avx512vbmi::f32::ENTRY,
+        int: Operands::Both {
+            bytes: &x86::avx512vbmi::u8i8::ENTRY,
+            words: &x86::avx512vbmi::i16::ENTRY,
+        },
+        tiles: Some(&x86::amx::i8i8::ENTRY),
+    },
+    #[cfg(target_arch = "x86_64")]
+    Entry {
         name: "avx512vbmi",
         float: &x86::avx512vbmi::f32::ENTRY,
         int: Operands::Both {
             bytes: &x86::avx512vbmi::u8i8::ENTRY,
             words: &x86::avx512vbmi::i16::ENTRY,
         },
+        tiles: None,
     },
     #[cfg(target_arch = "x86_64")]
     Entry {
         name: "avx512",
         float: &x86::avx512::f32::ENTRY,
         int: Operands::One(&x86::avx512::i16::ENTRY),
+        tiles: None,
     },
     #[cfg(target_arch = "x86_64")]
     Entry {
         name: "avxvnni",
         float: &x86::avx2::f32::ENTRY,
         int: Operands::One(&x86::avxvnni::u8i8::ENTRY),
+        tiles: None,
     },
     #[cfg(target_arch = "x86_64")]
     Entry {
         name: "avx512vl-vnni",
         float: &x86::avx2::f32::ENTRY,
         int: Operands::One(&x86::avx512vl::u8i8::ENTRY),
+        tiles: None,
     },
     #[cfg(target_arch = "x86_64")]
     Entry {
         name: "avx2",
         float: &x86::avx2::f32::ENTRY,
         int: Operands::One(&x86::avx2::i16::ENTRY),
+        tiles: None,
     },
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
     Entry {
         name: "neon-i8mm",
         float: &arm::neon::f32::ENTRY,
         int: Operands::One(&arm::i8mm::ENTRY),
+        tiles: None,
     },
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
     Entry {
         name: "neon-dotprod",
         float: &arm::neon::f32::ENTRY,
         int: Operands::One(&arm::dotprod::ENTRY),
+        tiles: None,
     },
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
     Entry {
         name: "neon",
         float: &arm::neon::f32::ENTRY,
         int: Operands::One(&arm::neon::i16::ENTRY),
+        tiles: None,
     },
-    Entry { name: "portable", float: &portable::ENTRY, int: Operands::One(&scalar::i16::ENTRY) },
-    Entry { name: "scalar", float: &scalar::f32::ENTRY, int: Operands::One(&scalar::i16::ENTRY) },
+    Entry {
+        name: "portable",
+        float: &portable::ENTRY,
+        int: Operands::One(&scalar::i16::ENTRY),
+        tiles: None,
+    },
+    Entry {
+        name: "scalar",
+        float: &scalar::f32::ENTRY,
+        int: Operands::One(&scalar::i16::ENTRY),
+        tiles: None,
+    },
     // After the scalar kernel, which runs everywhere: so these are never the best.
     #[cfg(all(target_arch = "x86_64", feature = "gather"))]
     Entry {
         name: "avx512-gather",
         float: &x86::gather::AVX512,
         int: Operands::One(&scalar::i16::ENTRY),
+        tiles: None,
     },
     #[cfg(all(target_arch = "x86_64", feature = "gather"))]
     Entry {
         name: "avx2-gather",
         float: &x86::gather::AVX2,
         int: Operands::One(&scalar::i16::ENTRY),
+        tiles: None,
     },
 ];
 
@@ -106,8 +139,10 @@ impl Entry {
             Operands::One(one) => [one.features, &[]],
             Operands::Both { bytes, words } => [bytes.features, words.features],
         };
+        let tiles = self.tiles.map_or(&[][..], |tiles| tiles.features);
+        let all = self.float.features.iter().chain(int.into_iter().flatten()).chain(tiles);
         let mut known = Vec::new();
-        self.float.features.iter().chain(int.into_iter().flatten()).filter(move |feature| {
+        all.filter(move |feature| {
             let new = !known.contains(&feature.name);
             known.push(feature.name);
             new
@@ -165,9 +200,16 @@ impl KernelInfo {
         (self.0.float.decoder)(w).name
     }
 
-    /// The kernel itself, if this CPU can run it.
+    /// Why the system does not let this process use the kernel, though the CPU has its features.
+    pub fn refusal(self) -> Option<&'static str> {
+        let tiles = self.0.tiles.filter(|_| self.missing().next().is_none())?;
+        (tiles.refusal)()
+    }
+
+    /// The kernel itself, if this CPU can run it and the system lets it.
     pub fn kernel(self) -> Option<Kernel> {
-        self.missing().next().is_none().then_some(Kernel(self.0))
+        let usable = self.missing().next().is_none() && self.refusal().is_none();
+        usable.then_some(Kernel(self.0))
     }
 }
 
@@ -431,6 +473,51 @@ impl Kernel {
         assert!(to.len().is_multiple_of(self.int_lanes(limbs)) && stride >= to.len());
         // SAFETY: as in `gemv_f32`.
         unsafe { (self.int(limbs).gemm.round)(totals, stride, bias, to) }
+    }
+}
+
+/// Matrix tiles, for the integer modes.
+impl Kernel {
+    /// The fewest tokens from which tiles are faster than gemv, for a table and digits; `None` if the kernel has no tiles,
+    /// or they can't do the table.
+    pub fn tiles_from(self, w: &int::Weights<'_>, digits: Digits) -> Option<usize> {
+        self.0.tiles?;
+        match w.table.signed.count() {
+            0 => None,
+            _ if w.signed() && !w.table.signed.has_negatives() => None,
+            passes => Some(if passes * digits.count == 1 { 2 } else { 4 }),
+        }
+    }
+
+    /// gemm by tiles; see [`int::tiles`].
+    ///
+    /// # Panics
+    /// If the kernel has no tiles or they can't do the table, or a buffer does not have the length that its type documents.
+    pub fn gemm_tiles(
+        self,
+        w: &int::Weights<'_>,
+        x: &TilesX<'_>,
+        to: &mut TilesOut<'_>,
+        scratch: &mut TilesScratch<'_>,
+    ) {
+        let (entry, codes) = (self.0.tiles.expect("a kernel with tiles"), &w.codes);
+        let (sums, groups) = (w.table.signed.sums.len(), codes.cols.div_ceil(to.group.max(1)));
+        assert!(self.tiles_from(w, Digits { count: 1, multiplied: false }).is_some());
+        assert!(sums > 0 && codes.cols > 0 && codes.rows() <= tiles::ROWS && codes.rows() > 0);
+        assert!(codes.first.is_multiple_of(tiles::STEP) && codes.first + codes.cols <= codes.k);
+        assert!(to.group.min(codes.cols) <= tiles::MOST_COLUMNS);
+        assert!(groups <= 1 || to.group.is_multiple_of(tiles::STEP));
+        assert!(matches!(x.digits, 1..=3) && !x.token_scales.is_empty());
+        let tokens = x.token_scales.len();
+        assert!(tokens.is_multiple_of(tiles::TOKENS) && to.to.len() == tokens);
+        let steps = codes.cols.div_ceil(tiles::STEP);
+        assert_eq!(x.x.len(), x.tiles() * steps * tiles::TILE, "packed activations");
+        assert!(to.scales.len() >= tiles::ROWS * groups);
+        assert!(scratch.panel.len() >= tiles::panel_len(w.table.signed.count()));
+        assert!(scratch.sums.len() >= tiles::sums_len(sums, x.tiles()));
+        assert!(groups == 1 || scratch.totals.len() >= tokens * tiles::ROWS);
+        // SAFETY: as in `gemv_f32`, and the system was asked there whether it permits tiles.
+        unsafe { (entry.run)(w, x, to, scratch) }
     }
 }
 

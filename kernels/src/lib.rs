@@ -25,6 +25,7 @@ mod prefetch;
 mod quantised;
 mod read;
 mod scalar;
+mod stream;
 mod table;
 mod weights;
 #[cfg(target_arch = "x86_64")]
@@ -33,7 +34,8 @@ mod x86;
 pub use columns::Columns;
 pub use environment::{environment, reset_environment};
 pub use kernel::{Kernel, KernelInfo};
-pub use quantised::{EntrySign, PLANES, QuantisedTable};
+pub use quantised::{EntrySign, PLANES, QuantisedTable, SignedPlanes};
 pub use read::{Read, read_sum};
+pub use stream::{stream, stream_fence};
 pub use table::{ClosedForm, Planes, Table};
 pub use weights::{Codes, LINE, MC};

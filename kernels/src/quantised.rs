@@ -32,6 +32,8 @@ pub struct QuantisedTable {
     pub seven_bits: bool,
     /// A formula for the integers of one byte, so that no lookup is needed.
     pub closed_form: Option<ClosedForm>,
+    /// The integers as signed bytes.
+    pub signed: SignedPlanes,
     /// What a magnitude of 1 stands for; 0 for a table of zeros.
     pub step: f64,
     /// Whether the image is the table, exactly.
@@ -86,7 +88,8 @@ impl QuantisedTable {
         let closed_form = ClosedForm::ALL
             .into_iter()
             .find(|form| (0..=u8::MAX).all(|c| form.integer(c) == Some(value(usize::from(c)))));
-        Self { planes, negative, count, sign, seven_bits, closed_form, step, exact }
+        let signed = SignedPlanes::new(&std::array::from_fn(value));
+        Self { planes, negative, count, sign, seven_bits, closed_form, signed, step, exact }
     }
 
     /// The lowest planes as signed words; zeros beyond them.
@@ -110,6 +113,64 @@ impl QuantisedTable {
     pub fn value(&self, code: u8) -> i32 {
         let magnitude = self.magnitude(code) as i32;
         if self.negative[usize::from(code)] != 0 { -magnitude } else { magnitude }
+    }
+}
+
+/// The signed integers of a table as planes of signed bytes, for units that multiply those: `v = Σ weight · Σ planes`.
+///
+/// Balanced base-255 digits, as of activations; a digit that does not fit is two halves, which are summed together.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub struct SignedPlanes {
+    /// What a code is in each plane in use; zeros in the others.
+    pub tables: [[i8; 256]; 3],
+    /// For each sum of its own, how many planes it has, the most significant first; each sum has 255 times the weight of
+    /// the next. Empty for integers beyond ±8,290,687.
+    pub sums: &'static [usize],
+}
+
+impl SignedPlanes {
+    fn new(values: &[i32; 256]) -> Self {
+        let largest = values.iter().fold(0, |largest, v| largest.max(v.unsigned_abs()));
+        let lowest = values.iter().copied().fold(0, i32::min);
+        let sums: &[usize] = match largest {
+            0..=127 => &[1],
+            // int8's own.
+            128 if lowest == -128 && values.iter().all(|v| *v < 128) => &[1],
+            128..=254 => &[2],
+            255..=32_512 => &[1, 1],
+            // Of FP8 the largest is 57,344.
+            32_513..=64_897 => &[2, 1],
+            64_898..=8_290_687 => &[1, 1, 1],
+            _ => &[],
+        };
+        let mut tables = [[0; 256]; 3];
+        for (c, v) in values.iter().enumerate() {
+            let (mut rest, mut plane) = (*v, 0);
+            for (i, planes) in sums.iter().enumerate() {
+                let weight = 255i32.pow((sums.len() - 1 - i) as u32);
+                // The nearest multiple: 255 is odd, so there is but one.
+                let digit = (rest + weight / 2).div_euclid(weight);
+                rest -= digit * weight;
+                let parts =
+                    if *planes == 2 { [digit >> 1, digit - (digit >> 1)] } else { [digit, 0] };
+                for part in &parts[..*planes] {
+                    tables[plane][c] = *part as i8;
+                    plane += 1;
+                }
+            }
+        }
+        Self { tables, sums }
+    }
+
+    /// Whether planes can be negated by a plane of signs: int8's −128 cannot.
+    pub fn has_negatives(&self) -> bool {
+        !self.tables[0].contains(&i8::MIN)
+    }
+
+    /// Planes in use.
+    pub fn count(&self) -> usize {
+        self.sums.iter().sum()
     }
 }
 
@@ -151,4 +212,42 @@ fn next_power_of_two(v: f64) -> f64 {
 /// `2^exponent`, for exponents of normal f64.
 fn power(exponent: i32) -> f64 {
     f64::from_bits(((exponent + 1023) as u64) << 52)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signed_planes_add_up() {
+        let largest =
+            [0, 1, 127, 128, 254, 255, 32_512, 32_513, 57_344, 64_897, 64_898, 65_535, 8_290_687];
+        let mut numbers = 1u64;
+        for largest in largest {
+            let values: [i32; 256] = std::array::from_fn(|c| {
+                numbers = numbers.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                match c {
+                    0 => largest,
+                    1 => -largest,
+                    _ => (numbers >> 33) as i32 % (largest + 1),
+                }
+            });
+            let planes = SignedPlanes::new(&values);
+            assert!(!planes.sums.is_empty() && planes.count() <= 3, "{largest}");
+            for (c, v) in values.iter().enumerate() {
+                let (mut sum, mut plane) = (0i64, 0);
+                for planes_of_sum in planes.sums {
+                    let digit: i64 = (plane..plane + planes_of_sum)
+                        .map(|p| i64::from(planes.tables[p][c]))
+                        .sum();
+                    plane += planes_of_sum;
+                    sum = 255 * sum + digit;
+                }
+                assert_eq!(sum, i64::from(*v), "code {c}, largest {largest}");
+            }
+        }
+        let int8 = std::array::from_fn(|c| i32::from(c as u8 as i8));
+        assert_eq!(SignedPlanes::new(&int8).sums, [1]);
+        assert!(SignedPlanes::new(&[8_290_688; 256]).sums.is_empty());
+    }
 }

@@ -72,7 +72,10 @@ fn main() -> ExitCode {
         return lutmul_cli::run(|_| restart(args.bench.threads()[0]));
     }
     let chosen = peers().into_iter().filter(|peer| args.wants(peer.name())).collect();
-    lutmul_cli::run(|out| args.bench.run_beside(chosen, out))
+    lutmul_cli::run(|out| {
+        lutmul_cli::check_threads(candle::THREADS)?;
+        args.bench.run_beside(chosen, out)
+    })
 }
 
 /// Starts this program again with as many threads for candle, which reads their number from the

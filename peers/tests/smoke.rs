@@ -77,3 +77,11 @@ fn what_a_peer_cannot_do_names_it() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("rten-u8i8"));
 }
+
+#[test]
+fn more_threads_than_make_sense() {
+    let output = run(&["--threads=99999"]);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert!(err.contains("threads are more than 1024"), "{err}");
+}

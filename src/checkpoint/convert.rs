@@ -12,6 +12,7 @@ use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::scales::Granularity;
+use crate::show::quoted;
 use crate::weights::Weights;
 use half::{bf16, f16};
 
@@ -212,5 +213,5 @@ fn within(input: &TensorFile, tensor: &Tensor<'_>, error: Error) -> Error {
         Error::NonFinite { row, col, value, .. } => format!("{value} at row {row}, column {col}"),
         other => other.to_string(),
     };
-    Error::file(input.path(), format!("tensor {:?}: {why}", tensor.name))
+    Error::file(input.path(), format!("tensor {}: {why}", quoted(tensor.name)))
 }

@@ -11,6 +11,8 @@ use safetensors::tensor::{Dtype, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use crate::show::{self, message, quoted};
+
 /// Headers of this size and more are refused, as by everything that reads safetensors.
 const MAX_HEADER: u64 = 100_000_000;
 
@@ -71,8 +73,9 @@ impl Header {
                 rest.len()
             ));
         };
-        let mut header: Self = serde_json::from_slice(json)
-            .map_err(|e| format!("not a safetensors file: its header is not valid: {e}"))?;
+        let mut header: Self = serde_json::from_slice(json).map_err(|e| {
+            format!("not a safetensors file: its header is not valid: {}", message(e))
+        })?;
         header.tensors.sort_by_key(|t| (t.range.start, t.range.end));
         header.validate(rest.len() - json.len())?;
         Ok((header, 8 + json.len()))
@@ -83,14 +86,14 @@ impl Header {
         let (mut end, mut before) = (0, "");
         for tensor in &self.tensors {
             let Entry { name, dtype, shape, range } = tensor;
-            let says = format!("tensor {name:?}");
+            let says = format!("tensor {}", quoted(name));
             let size = tensor.size().ok_or_else(|| {
-                format!("{says}: a {dtype} of shape {shape:?} has no size in bytes")
+                format!("{says}: a {dtype} of shape {} has no size in bytes", show::shape(shape))
             })?;
             if range.end.checked_sub(range.start) != Some(size) {
                 return Err(format!(
-                    "{says}: a {dtype} of shape {shape:?} has {size} bytes, but its offsets are \
-                     {range:?}"
+                    "{says}: a {dtype} of shape {} has {size} bytes, but its offsets are {range:?}",
+                    show::shape(shape)
                 ));
             }
             if range.end > length {
@@ -101,7 +104,8 @@ impl Header {
             }
             if range.start < end {
                 return Err(format!(
-                    "{says} overlaps {before:?}: its offsets are {range:?}, the other's end at {end}"
+                    "{says} overlaps {}: its offsets are {range:?}, the other's end at {end}",
+                    quoted(before)
                 ));
             }
             if range.start > end {
@@ -128,10 +132,11 @@ impl Header {
         for tensor in &mut self.tensors {
             let Entry { name, dtype, shape, .. } = &*tensor;
             if name == METADATA || !names.insert(name.clone()) {
-                return Err(format!("two tensors would have the name {name:?}"));
+                return Err(format!("two tensors would have the name {}", quoted(name)));
             }
             let size = tensor.size().ok_or_else(|| {
-                format!("tensor {name:?}: a {dtype} of shape {shape:?} has no size in bytes")
+                let (name, shape) = (quoted(name), show::shape(shape));
+                format!("tensor {name}: a {dtype} of shape {shape} has no size in bytes")
             })?;
             tensor.range = 0..size;
         }
@@ -141,7 +146,7 @@ impl Header {
             let start = end;
             end = start
                 .checked_add(range.end)
-                .ok_or_else(|| format!("tensor {name:?}: too large"))?;
+                .ok_or_else(|| format!("tensor {}: too large", quoted(name)))?;
             *range = start..end;
         }
         let mut bytes = vec![0; 8];
@@ -177,9 +182,10 @@ impl<'de> Visitor<'de> for HeaderVisitor {
         let mut names = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
             if !names.insert(name.clone()) {
-                return Err(A::Error::custom(format!("tensor {name:?} occurs twice")));
+                return Err(A::Error::custom(format!("tensor {} occurs twice", quoted(&name))));
             }
-            let named = |e: A::Error| A::Error::custom(format!("tensor {name:?}: {e}"));
+            let named =
+                |e: A::Error| A::Error::custom(format!("tensor {}: {}", quoted(&name), message(e)));
             if name == METADATA {
                 header.metadata = map.next_value().map_err(named)?;
             } else {

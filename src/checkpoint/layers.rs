@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::lut::Lut;
 use crate::scales::{Granularity, Scales};
+use crate::show::{self, message, quoted};
 use crate::weights::{Weights, sign_stride};
 
 /// The version of the files that this library writes, and the only one it reads.
@@ -54,7 +55,7 @@ impl Record {
         struct Versioned {
             version: u32,
         }
-        let invalid = |e| format!("its metadata \"{KEY}\" is not valid: {e}");
+        let invalid = |e| format!("its metadata \"{KEY}\" is not valid: {}", message(e));
         let Versioned { version } = serde_json::from_str(json).map_err(invalid)?;
         if version != VERSION {
             return Err(format!("is of version {version}; this lutmul reads version {VERSION}"));
@@ -92,7 +93,7 @@ impl Layer {
         let (rows, cols) = self.granularity.grid(*n, *k);
         let scales = match self.granularity {
             Granularity::Tensor => vec![],
-            Granularity::Row => vec![rows],
+            Granularity::Row => vec![rows * cols],
             Granularity::Group(_) | Granularity::Block(..) => vec![rows, cols],
         };
         let mut parts = vec![
@@ -132,18 +133,22 @@ impl Layer {
         let name = name.to_owned();
         let mut layer = Self { name, tensor, dtype, n, k, format, granularity, signs };
         for part in layer.parts() {
-            let missing = || Error::invalid(format!("tensor {:?}", part.name), "is missing");
+            let missing = || Error::invalid(format!("tensor {}", quoted(&part.name)), "is missing");
             let found = file.tensor(&part.name).ok_or_else(missing)?;
-            if (found.dtype, found.shape) != (part.dtype, &part.shape[..]) {
+            // Rows without columns had scales once (`Scales::new`).
+            let former =
+                k == 0 && granularity == Granularity::Row && part.name.ends_with(".scales");
+            let same_shape = found.shape == part.shape || (former && found.shape == [n]);
+            if found.dtype != part.dtype || !same_shape {
                 return Err(Error::invalid(
-                    format!("tensor {:?}", part.name),
+                    format!("tensor {}", quoted(&part.name)),
                     format!(
-                        "is {} of shape {:?}, but {} of shape {:?} is what an {n}×{k} layer in {} \
+                        "is {} of shape {}, but {} of shape {} is what an {n}×{k} layer in {} \
                          with scales per {} needs",
                         found.dtype,
-                        found.shape,
+                        show::shape(found.shape),
                         part.dtype,
-                        part.shape,
+                        show::shape(&part.shape),
                         layer.format,
                         layer.granularity
                     ),
@@ -159,13 +164,17 @@ impl Layer {
 
     /// The table. Whether it is there, and of 256 f32, was checked when the file was opened.
     fn lut(&self, file: &TensorFile) -> Result<Lut> {
-        Lut::new(self.floats(file, "table").as_slice().try_into().expect("256 entries"))
+        Lut::new(self.floats(file, "table")?.as_slice().try_into().expect("256 entries"))
     }
 
     /// A tensor of f32, copied.
-    fn floats(&self, file: &TensorFile, part: &str) -> Vec<f32> {
+    fn floats(&self, file: &TensorFile, part: &'static str) -> Result<Vec<f32>> {
         let tensor = file.tensor(&format!("{}.{part}", self.name));
-        tensor.and_then(|t| t.values()).expect("checked when the file was opened").into_owned()
+        let values = tensor.and_then(|t| t.values()).expect("checked when the file was opened");
+        let (mut copy, bytes) = (Vec::new(), size_of_val(&values[..]));
+        copy.try_reserve_exact(values.len()).map_err(|_| Error::Memory { what: part, bytes })?;
+        copy.extend_from_slice(&values);
+        Ok(copy)
     }
 }
 
@@ -207,7 +216,8 @@ impl Checkpoint {
             .layers
             .into_iter()
             .map(|(name, record)| {
-                Layer::read(&file, &name, record).map_err(|e| error(format!("layer {name:?}: {e}")))
+                Layer::read(&file, &name, record)
+                    .map_err(|e| error(format!("layer {}: {e}", quoted(&name))))
             })
             .collect::<Result<_>>()?;
         Ok(Self { file, layers })
@@ -246,13 +256,15 @@ impl Checkpoint {
     /// [`Error::File`] if a scale is NaN or infinite.
     pub fn weights(&self, layer: &Layer) -> Result<Weights<'static>> {
         let Layer { name, n, k, granularity, .. } = layer;
-        let error = |e: Error| Error::file(self.file.path(), format!("layer {name:?}: {e}"));
+        let error =
+            |e: Error| Error::file(self.file.path(), format!("layer {}: {e}", quoted(name)));
         let part = |part: &str| {
             let tensor = format!("{name}.{part}");
-            let missing = || error(Error::invalid(format!("tensor {tensor:?}"), "is missing"));
+            let missing =
+                || error(Error::invalid(format!("tensor {}", quoted(&tensor)), "is missing"));
             self.file.shared(&tensor).ok_or_else(missing)
         };
-        let scales = layer.floats(&self.file, "scales");
+        let scales = layer.floats(&self.file, "scales").map_err(error)?;
         let scales = Scales::new(*granularity, *n, *k, scales).map_err(error)?;
         let signs = layer.signs.then(|| part("signs")).transpose()?;
         let lut = layer.lut(&self.file).map_err(error)?;

@@ -7,7 +7,7 @@
 //! | `NAME.codes` | U8 `[n, k]` | |
 //! | `NAME.signs` | U8 `[n, ⌈k/8⌉]` | formats with a sign plane only |
 //! | `NAME.table` | F32 `[256]` | |
-//! | `NAME.scales` | F32: `[]` per tensor, `[n]` per row, else the grid of groups or blocks | |
+//! | `NAME.scales` | F32: `[]` per tensor, `[n]` per row (`[0]` if k is 0), else the grid of groups or blocks | |
 //!
 //! and all other tensors and metadata as they were. The key `lutmul` of the file's metadata holds
 //! JSON that says of what version the file is and what its layers are:
@@ -43,6 +43,7 @@ mod header;
 mod layers;
 mod map;
 mod shards;
+mod temporary;
 mod tensors;
 mod write;
 
@@ -51,3 +52,8 @@ pub use layers::{Checkpoint, Layer, VERSION};
 pub use safetensors::tensor::Dtype;
 pub use shards::{INDEX, ShardedModel};
 pub use tensors::{Tensor, TensorFile};
+
+/// Names and shapes out of files, as lutmul's errors show them.
+pub mod show {
+    pub use crate::show::{name, quoted, shape, sizes};
+}

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::convert::{Conversion, NOTHING, Summary, convert_file};
+use super::temporary::{Directory, directory};
 use super::tensors::TensorFile;
-use super::write::directory;
 use crate::error::{Error, Result};
+use crate::show::{message, quoted};
 
 /// The name of the index in a directory of shards.
 pub const INDEX: &str = "model.safetensors.index.json";
@@ -44,21 +45,23 @@ impl ShardedModel {
         let at = path.join(INDEX);
         let error = |why: String| Error::file(&at, why);
         let json = fs::read_to_string(&at).map_err(|e| error(e.to_string()))?;
-        let index: Index =
-            serde_json::from_str(&json).map_err(|e| error(format!("is no valid index: {e}")))?;
+        let index: Index = serde_json::from_str(&json)
+            .map_err(|e| error(format!("is no valid index: {}", message(e))))?;
         let names: BTreeSet<_> = index.weight_map.values().collect();
         let mut shards = Vec::new();
         for name in names {
             let mut parts = Path::new(name).components();
             if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
-                return Err(error(format!("{name:?} is not the name of a file in its directory")));
+                let name = quoted(name);
+                return Err(error(format!("{name} is not the name of a file in its directory")));
             }
             shards.push((name.clone(), TensorFile::open(path.join(name))?));
         }
         for (tensor, name) in &index.weight_map {
             let shard = shards.binary_search_by_key(&name, |s| &s.0).map(|i| &shards[i].1);
             if shard.is_ok_and(|shard| shard.tensor(tensor).is_none()) {
-                return Err(error(format!("tensor {tensor:?} is not in {name:?}")));
+                let (tensor, name) = (quoted(tensor), quoted(name));
+                return Err(error(format!("tensor {tensor} is not in {name}")));
             }
         }
         Ok(Self { path: path.into(), index, shards })
@@ -94,14 +97,9 @@ impl ShardedModel {
             let why = format!("there is no directory {}", parent.display());
             return Err(Error::file(output, why));
         }
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".lutmul-").suffix(".tmp");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(fs::Permissions::from_mode(0o777));
-        }
-        let temporary = builder.tempdir_in(parent).map_err(error)?;
+        let temporary = Directory::beside(output).map_err(error)?;
+        let made = temporary.path("out");
+        fs::create_dir(&made).map_err(error)?;
 
         let mut index = self.index.clone();
         index.weight_map.clear();
@@ -109,7 +107,7 @@ impl ShardedModel {
         let mut summary =
             Summary { layers: Vec::new(), carried: 0, bytes_before: 0, bytes_after: 0 };
         for (name, shard) in &self.shards {
-            let path = temporary.path().join(name);
+            let path = made.join(name);
             let done = convert_file(shard, &path, conversion, progress, false)
                 .map_err(|e| rename(e, &path, &output.join(name)))?;
             summary.layers.extend(done.layers);
@@ -119,7 +117,7 @@ impl ShardedModel {
             for tensor in TensorFile::open(&path)?.tensors() {
                 tensor_bytes += tensor.bytes.len();
                 if index.weight_map.insert(tensor.name.into(), name.clone()).is_some() {
-                    let why = format!("two tensors would have the name {:?}", tensor.name);
+                    let why = format!("two tensors would have the name {}", quoted(tensor.name));
                     return Err(Error::file(output, why));
                 }
             }
@@ -129,10 +127,8 @@ impl ShardedModel {
         }
         index.metadata.insert("total_size".into(), tensor_bytes.into());
         let json = serde_json::to_vec_pretty(&index).map_err(|e| error(e.into()))?;
-        fs::write(temporary.path().join(INDEX), json).map_err(error)?;
-        fs::rename(temporary.path(), output).map_err(error)?;
-        // It has another name now: there is nothing left to remove.
-        let _ = temporary.keep();
+        fs::write(made.join(INDEX), json).map_err(error)?;
+        fs::rename(made, output).map_err(error)?;
         Ok(summary)
     }
 }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::header::{Entry, Header};
+use super::temporary::{directory, file_beside};
 use crate::error::{Error, Result};
+use crate::show::quoted;
 
 /// A safetensors file that is being written; nothing is left of it unless it is finished.
 pub(super) struct Writer {
@@ -31,7 +33,7 @@ impl Writer {
         let mut header = Header { tensors, metadata };
         let bytes = header.lay_out().map_err(|why| Error::file(target, why))?;
         let error = |e: io::Error| Error::file(target, e);
-        let mut temporary = temporary_beside(target).map_err(error)?;
+        let mut temporary = file_beside(target).map_err(error)?;
         temporary.write_all(&bytes).map_err(error)?;
         let size = bytes.len() + header.tensors.last().map_or(0, |t| t.range.end);
         let places = header.tensors.into_iter();
@@ -50,21 +52,26 @@ impl Writer {
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         let place = self.missing.remove(name).filter(|(_, length)| *length == bytes.len());
         let Some((offset, _)) = place else {
-            let why = format!("tensor {name:?}: {} bytes were not planned for", bytes.len());
+            let why =
+                format!("tensor {}: {} bytes were not planned for", quoted(name), bytes.len());
             return Err(Error::file(&self.target, why));
         };
         let mut put = || {
             self.temporary.seek(SeekFrom::Start(offset))?;
             self.temporary.write_all(bytes)
         };
-        put().map_err(|e| Error::file(&self.target, format!("writing tensor {name:?}: {e}")))
+        put()
+            .map_err(|e| Error::file(&self.target, format!("writing tensor {}: {e}", quoted(name))))
     }
 
     /// Makes the file permanent, under its own name.
     pub fn finish(self) -> Result<()> {
         let error = |e: io::Error| Error::file(&self.target, e);
         if let Some(name) = self.missing.keys().next() {
-            return Err(Error::file(&self.target, format!("tensor {name:?} was never written")));
+            return Err(Error::file(
+                &self.target,
+                format!("tensor {} was never written", quoted(name)),
+            ));
         }
         // On disk before it has its name, so that a crash leaves the whole file or none.
         self.temporary.as_file().sync_all().map_err(error)?;
@@ -92,22 +99,4 @@ fn check_target(target: &Path, overwrite: bool) -> Result<()> {
         },
         Err(e) => fail(&e.to_string()),
     }
-}
-
-/// The directory that a file is in.
-pub(super) fn directory(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// A new file in the directory of another one, removed when dropped.
-fn temporary_beside(target: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".lutmul-").suffix(".tmp");
-    #[cfg(unix)]
-    {
-        // As any new file, under the user's umask; temporary files are private otherwise.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(directory(target))
 }

@@ -115,7 +115,10 @@ impl Weights<'static> {
     /// - `kmeans`, `kmeans-signed`: the table is fitted to `w/max` (see [`Lut::kmeans`]).
     /// - Every other table: the nearest finite entry to `w/scale` (rounded to f64). On a tie the even
     ///   code, or the lower one if both or neither are even; of equal entries the lowest code;
-    ///   beyond the table its end.
+    ///   beyond the table its end. Of 0 and −0, if the table has both, the one of w's sign.
+    ///
+    /// So `e4m3` and `e5m2` are the cast of IEEE, of PyTorch and of ml_dtypes, code for code, but beyond the
+    /// largest value: they saturate, to ±448 and ±57,344, where those have NaN or infinity.
     ///
     /// A sign bit is set exactly where `w < 0`. A block of zeros has scale 0 and code 1 in the QINS
     /// formats (`qins-inverse` aside), elsewhere the code nearest to 0.
@@ -124,7 +127,7 @@ impl Weights<'static> {
     ///
     /// # Errors
     /// [`Error::NonFinite`] naming the first NaN or infinity in row-major order; [`Error::Length`],
-    /// [`Error::Overflow`]; [`Error::Invalid`] for a group or block size of 0.
+    /// [`Error::Overflow`]; [`Error::Invalid`] for a group or block size of 0; [`Error::Memory`].
     pub fn encode<T: Element>(
         w: &[T],
         (n, k): (usize, usize),
@@ -143,14 +146,11 @@ impl Weights<'static> {
         let (grid_rows, grid_cols) = granularity.grid(n, k);
         // Rows without weights are no work, however many there are.
         let source = Source { w, n: if k == 0 { 0 } else { n }, k, block, grid_cols };
-        let mut units = Vec::new();
         let grid = area("scales", grid_rows, grid_cols)?;
-        // The only size that no buffer of the caller's bounds (k = 0).
-        let overflow = |_| Error::Overflow { what: "scales", rows: grid_rows, cols: grid_cols };
-        units.try_reserve_exact(grid).map_err(overflow)?;
-        units.resize(grid, Unit::default());
-        let mut codes = Buffer::zeroed(expected);
-        let mut signs = format.has_signs().then(|| Buffer::zeroed(n * sign_stride(k)));
+        let mut units = filled("scales", grid, Unit::default())?;
+        let mut codes = zeroed("codes", expected)?;
+        let signs = format.has_signs().then(|| zeroed("signs", area("signs", n, sign_stride(k))?));
+        let mut signs = signs.transpose()?;
 
         let lut = match fixed_table(format) {
             // Blocks of one row and a table known beforehand: scan and encode while in cache.
@@ -187,10 +187,24 @@ impl Weights<'static> {
                 lut
             }
         };
-        let scales = units.iter().map(|unit| unit.scale).collect();
+        let mut scales = filled("scales", grid, 0.0)?;
+        scales.iter_mut().zip(&units).for_each(|(scale, unit)| *scale = unit.scale);
         let scales = Scales::new(granularity, n, k, scales)?;
         Self::new((n, k), lut, codes, signs.map(Bytes::from), scales)
     }
+}
+
+/// A vector of `len` times the same.
+fn filled<T: Clone>(what: &'static str, len: usize, value: T) -> Result<Vec<T>> {
+    let mut values = Vec::new();
+    let bytes = len.saturating_mul(size_of::<T>());
+    values.try_reserve_exact(len).map_err(|_| Error::Memory { what, bytes })?;
+    values.resize(len, value);
+    Ok(values)
+}
+
+fn zeroed(what: &'static str, bytes: usize) -> Result<Buffer> {
+    Buffer::try_zeroed(bytes).ok_or(Error::Memory { what, bytes })
 }
 
 fn unit_of(format: &Format, span: &Span, top: f32) -> Unit {

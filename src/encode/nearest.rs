@@ -6,6 +6,10 @@
 
 use std::ops::RangeInclusive;
 
+/// What a table with both zeros has added to values, with their own sign. It is far below the quotients of any two
+/// f32 and above the thresholds at 0, so that it changes nothing but zeros: these are on either side then.
+const ASIDE: f64 = 1e-300;
+
 /// A table to search, sorted.
 pub(super) struct Nearest {
     /// Codes in the order of their entries, equal entries and entries that aren't finite left out.
@@ -16,8 +20,10 @@ pub(super) struct Nearest {
     first: Box<[u8; 65536]>,
     /// The most thresholds among values with the same top 16 bits.
     steps: usize,
-    /// The code nearest to 0, for blocks without a scale.
-    zero: u8,
+    /// [`ASIDE`] if there are two zeros, else 0.
+    aside: f64,
+    /// The codes nearest to 0 and to −0, for blocks without a scale.
+    zeros: [u8; 2],
 }
 
 impl Nearest {
@@ -30,9 +36,10 @@ impl Nearest {
             .map(|code| (values[usize::from(code)], code))
             .filter(|(value, _)| value.is_finite())
             .collect();
-        // −0 and 0 are equal here, and the sort is stable, so that the lowest code comes first.
-        entries.sort_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(std::cmp::Ordering::Equal));
-        entries.dedup_by(|later, first| later.0 == first.0);
+        // −0 comes before 0. The sort is stable, so that of equal entries the lowest code is the first.
+        entries.sort_by(|a, b| a.0.total_cmp(&b.0));
+        entries.dedup_by(|later, first| later.0.to_bits() == first.0.to_bits());
+        let zeros = entries.iter().filter(|entry| entry.0 == 0.0).count();
 
         let (mut codes, mut thresholds) = ([0; 256], [f64::INFINITY; 256]);
         for (code, entry) in codes.iter_mut().zip(&entries) {
@@ -56,9 +63,10 @@ impl Nearest {
             }
         }
         let first = first.into_boxed_slice().try_into().expect("there are 65536 buckets");
-        let mut nearest = Self { codes, thresholds, first, steps, zero: 1 };
+        let aside = if zeros == 2 { ASIDE } else { 0.0 };
+        let mut nearest = Self { codes, thresholds, first, steps, aside, zeros: [1; 2] };
         if !without_zero {
-            nearest.zero = nearest.codes[nearest.index(0.0)];
+            nearest.zeros = [aside, -aside].map(|zero| nearest.codes[nearest.index(zero)]);
         }
         nearest
     }
@@ -73,13 +81,17 @@ impl Nearest {
     pub(super) fn codes(&self, w: &[f32], scale: f64, map: impl Fn(f64) -> f64, codes: &mut [u8]) {
         const PORTION: usize = 64;
         if scale == 0.0 {
-            return codes.fill(self.zero);
+            for (code, w) in codes.iter_mut().zip(w) {
+                *code = self.zeros[usize::from(map(f64::from(*w)).is_sign_negative())];
+            }
+            return;
         }
         for (w, codes) in w.chunks(PORTION).zip(codes.chunks_mut(PORTION)) {
             // What vectorises comes first: division, and the bits to look up.
             let (mut values, mut buckets) = ([0.0; PORTION], [0; PORTION]);
             for (value, w) in values.iter_mut().zip(w) {
-                *value = map(f64::from(*w) / scale);
+                let quotient = map(f64::from(*w) / scale);
+                *value = quotient + self.aside.copysign(quotient);
             }
             for (bucket, value) in buckets.iter_mut().zip(&values) {
                 *bucket = ((*value as f32).to_bits() >> 16) as u16;
@@ -112,8 +124,11 @@ impl Nearest {
 }
 
 /// The least f64 whose nearest entry is `upper` rather than `lower`. On a tie that is the one with an even
-/// code, or if both or neither are even, the one with the lower code.
+/// code, or if both or neither are even, the one with the lower code. Of two zeros each has its side.
 fn least_of_upper(lower: (f32, u8), upper: (f32, u8)) -> f64 {
+    if lower.0 == upper.0 {
+        return 0.0;
+    }
     let (a, b) = (f64::from(lower.0), f64::from(upper.0));
     // Knuth's two-sum: a + b = sum + rest exactly (f32's range cannot overflow or underflow f64's).
     let sum = a + b;
@@ -152,8 +167,14 @@ mod tests {
         lead.map_or(std::cmp::Ordering::Equal, |p| p.partial_cmp(&0.0).unwrap())
     }
 
-    /// By trying all entries: the lowest codes of all different finite ones.
+    /// By trying all entries: the lowest codes of all different finite ones. Where there are two zeros, only the
+    /// one of the value's sign is tried.
     fn brute(entries: &[(f32, u8)], v: f64) -> u8 {
+        let zeros = entries.iter().filter(|entry| entry.0 == 0.0).count();
+        let tried = |entry: &&(f32, u8)| {
+            zeros < 2 || entry.0 != 0.0 || entry.0.is_sign_negative() == v.is_sign_negative()
+        };
+        let entries: Vec<_> = entries.iter().filter(tried).copied().collect();
         let mut best = entries[0];
         for new in &entries[1..] {
             let up = new.0 > best.0;
@@ -176,9 +197,13 @@ mod tests {
         let finite: Vec<f32> = values.iter().copied().filter(|v| v.is_finite()).collect();
         let entries: Vec<(f32, u8)> = (0..=255u8)
             .map(|c| (values[usize::from(c)], c))
-            .filter(|(v, c)| v.is_finite() && !values[..usize::from(*c)].contains(v))
+            .filter(|(v, c)| {
+                let same = |other: &f32| other.to_bits() == v.to_bits();
+                v.is_finite() && !values[..usize::from(*c)].iter().any(same)
+            })
             .collect();
         let mut w: Vec<f32> = vec![0.0, -0.0, f32::MAX, f32::MIN, 1e-45, -1e-45];
+        w.extend([1e-38, -1e-38, 1e-20, -1e-20]);
         for _ in 0..200 {
             let (a, b) = (
                 finite[rng.random_range(0..finite.len())],
@@ -190,7 +215,7 @@ mod tests {
         }
         w.retain(|w| w.is_finite());
         let mut codes = vec![0; w.len()];
-        for scale in [1.0, 0.25, 3.0] {
+        for scale in [1.0, 0.25, 3.0, f64::from(f32::MAX)] {
             search.codes(&w, scale, |v| v, &mut codes);
             for (w, code) in w.iter().zip(&codes) {
                 let v = f64::from(*w) / scale;

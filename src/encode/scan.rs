@@ -1,6 +1,6 @@
 //! The first pass: the largest and the smallest nonzero magnitude of every block, and what isn't finite.
 
-use super::Source;
+use super::{Source, filled};
 use crate::bands;
 use crate::element::Element;
 use crate::error::{Error, Result};
@@ -75,7 +75,7 @@ impl<T: Element> Source<'_, T> {
         let starts: Vec<usize> = (0..self.n).step_by(rows).collect();
         let parts =
             bands::map(starts.clone(), |start| self.scan(start..(start + rows).min(self.n), true));
-        let mut spans = vec![Span::EMPTY; grid_rows * self.grid_cols];
+        let mut spans = filled("scales", grid_rows * self.grid_cols, Span::EMPTY)?;
         for (start, part) in starts.into_iter().zip(parts) {
             let first = start / self.block.0 * self.grid_cols;
             for (span, part) in spans[first..].iter_mut().zip(part) {

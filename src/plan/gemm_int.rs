@@ -339,7 +339,7 @@ impl GemmInt {
         self.kernel.round(self.limbs, totals, STRIDE, &bias, &mut finished[..width]);
         for (token, sums) in tokens.zip(&mut finished) {
             let sums = (!job.tokens[token].step.is_nan()).then_some(&mut sums[..rows.len()]);
-            job.epilogue.store_rounded(sums, rows.len(), y, token, first_col);
+            job.epilogue.store_rounded(sums, rows.len(), y, (token, first_col), Y::narrow);
         }
     }
 }

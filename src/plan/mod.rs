@@ -1,11 +1,12 @@
 //! The plan of a product: everything that is decided before it runs.
 //!
-//! A plan is made of weights, a number of tokens and options, and chooses one of four strategies, each a file of this
+//! A plan is made of weights, a number of tokens and options, and chooses one of five strategies, each a file of this
 //! folder. A strategy owns how x is packed, how much memory that and a thread take, and the loops around the kernels.
 //! Nothing else asks which one it is.
 
 mod gemm_f32;
 mod gemm_int;
+mod gemm_tiles;
 mod gemv_f32;
 mod gemv_int;
 mod limbs;
@@ -27,6 +28,7 @@ use crate::weights::{GroupIndex, NonFinite, Weights};
 
 use gemm_f32::GemmF32;
 use gemm_int::GemmInt;
+use gemm_tiles::GemmTiles;
 use gemv_f32::GemvF32;
 use gemv_int::GemvInt;
 
@@ -81,6 +83,7 @@ enum Strategy {
     GemmF32(GemmF32),
     GemvInt(GemvInt),
     GemmInt(GemmInt),
+    GemmTiles(GemmTiles),
 }
 
 /// What all strategies have. Sizes are in floats, whatever lies there.
@@ -127,6 +130,7 @@ macro_rules! each {
             Strategy::GemmF32($loops) => $call,
             Strategy::GemvInt($loops) => $call,
             Strategy::GemmInt($loops) => $call,
+            Strategy::GemmTiles($loops) => $call,
         }
     };
 }
@@ -149,7 +153,9 @@ impl<'a> Plan<'a> {
             }
         } else {
             limbs::check(w, mode)?;
-            if limbs::few(w, m, kernel, mode) {
+            if let Some(tiles) = GemmTiles::new(w, m, kernel, mode) {
+                Strategy::GemmTiles(tiles)
+            } else if limbs::few(w, m, kernel, mode) {
                 Strategy::GemvInt(GemvInt::new(w, m, kernel, mode))
             } else {
                 Strategy::GemmInt(GemmInt::new(w, m, kernel, mode))
@@ -228,7 +234,7 @@ impl Packing {
     fn shape(&self) -> Shape {
         match self.strategy {
             Strategy::GemvF32(_) | Strategy::GemvInt(_) => Shape::Gemv,
-            Strategy::GemmF32(_) | Strategy::GemmInt(_) => Shape::Gemm,
+            Strategy::GemmF32(_) | Strategy::GemmInt(_) | Strategy::GemmTiles(_) => Shape::Gemm,
         }
     }
 

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::Result;
-use lutmul::{Granularity, Mode};
+use lutmul::{Granularity, MAX_THREADS, Mode};
 
 use crate::format::FormatArg;
 use crate::measure::{Dims, Pages, Peer};
@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long, value_delimiter = ',')]
     kernel: Vec<String>,
     /// Numbers of threads [default: 1]
-    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = positive)]
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = threads)]
     threads: Vec<usize>,
     /// Pages that weights lie on: 4k, 2m (transparent huge pages), file (a mapped file) [default: 2m
     /// where there are any]
@@ -82,6 +82,19 @@ pub fn positive(text: &str) -> Result<usize, String> {
         Ok(0) | Err(_) => Err(format!("{text:?} is no number from 1 on")),
         Ok(number) => Ok(number),
     }
+}
+
+/// Reads a number of threads.
+pub fn threads(text: &str) -> Result<usize, String> {
+    match positive(text)? {
+        number if number > MAX_THREADS => Err(too_many_threads(number)),
+        number => Ok(number),
+    }
+}
+
+/// What is wrong with a number of threads.
+pub fn too_many_threads(number: usize) -> String {
+    format!("{number} threads are more than {MAX_THREADS}")
 }
 
 impl Args {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use lutmul::checkpoint::{Checkpoint, Tensor, TensorFile, is_linear};
 use lutmul::{Error, Options};
 
-use crate::bench::positive;
+use crate::bench::{positive, threads};
 use crate::measure::{self, Caches, Dims, Pages, Reader, Team, check_free, transformer_weights};
 use crate::model::Model;
 use crate::{progress, table};
@@ -26,7 +26,7 @@ use report::Report;
 #[derive(clap::Args)]
 pub struct Args {
     /// A model whose largest linears to take: a safetensors file in F32, F16 or BF16, or a directory
-    /// of shards with an index
+    /// of one model.safetensors or of shards with an index
     model: Option<PathBuf>,
     /// How many linears of the model
     #[arg(long, default_value_t = 2, requires = "model", value_parser = positive)]
@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long, value_name = "M", default_value_t = 256, value_parser = positive)]
     tokens: usize,
     /// Threads [default: as many as the machine runs at a time]
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = threads)]
     threads: Option<usize>,
     /// How many times to go through the products of each format
     #[arg(long, value_name = "TIMES", default_value_t = 4, value_parser = positive)]
@@ -108,7 +108,7 @@ impl Args {
         bar.finish_and_clear();
         let report = Report {
             layers,
-            model: self.model.map(|path| table::name(&path.display().to_string())),
+            model: self.model.map(|path| path.display().to_string().escape_debug().to_string()),
             threads: team.threads(),
             pages: pages.name(),
             tokens: self.tokens,
@@ -133,7 +133,7 @@ fn largest<'a>(model: &'a Model, path: &Path, count: usize) -> Result<Vec<Tensor
     ensure!(
         !linears.is_empty(),
         "{}: has no 2-D weights in F32, F16 or BF16",
-        table::name(&path.display().to_string())
+        path.display().to_string().escape_debug()
     );
     linears.sort_by_key(|tensor| std::cmp::Reverse(dims(tensor).count()));
     linears.truncate(count);

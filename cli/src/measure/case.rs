@@ -76,8 +76,7 @@ impl<'a, P: Product> Case<'a, P> {
         let start = Instant::now();
         let mut times = std::mem::take(&mut self.times);
         let team = self.team;
-        let mut room = team.room();
-        let result = times.visit(|count| self.products(count, &mut room));
+        let result = team.in_room(|room| times.visit(|count| self.products(count, room)));
         self.times = times;
         self.spent += start.elapsed().as_secs_f64();
         result

@@ -80,9 +80,9 @@ pub fn free_memory() -> Option<usize> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()? << 10)
 }
 
-/// Threads that can run at a time.
+/// Threads that can run at a time, of those that may be made.
 pub fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    std::thread::available_parallelism().map_or(1, usize::from).min(lutmul::MAX_THREADS)
 }
 
 #[cfg(test)]

@@ -2,14 +2,17 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, Result};
-use lutmul::{Threads, Workspace};
+use anyhow::{Context, Result, ensure};
+use lutmul::{MAX_THREADS, Threads, Workspace};
 use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::bench::too_many_threads;
 
 /// A pool of threads. One thread has a pool too: libraries that ask rayon how many there are find one.
 pub struct Team {
     pool: ThreadPool,
-    room: Mutex<Room>,
+    /// `None` while somebody uses it.
+    room: Mutex<Option<Room>>,
 }
 
 /// Memory for results, and workspace, kept from product to product.
@@ -43,14 +46,24 @@ impl Room {
 impl Team {
     /// A team of `threads` threads.
     pub fn new(threads: usize) -> Result<Self> {
+        ensure!(threads <= MAX_THREADS, too_many_threads(threads));
         let pool = ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.with_context(|| format!("{threads} threads"))?;
-        let room = Mutex::new(pool.install(Room::default));
+        let room = Mutex::new(Some(pool.install(Room::default)));
         Ok(Self { pool, room })
     }
 
-    /// The team's room; one product at a time.
-    pub fn room(&self) -> MutexGuard<'_, Room> {
+    /// Does something in the team's room; where it is in use, in a new one. Nothing is locked meanwhile: a thread
+    /// that waits for others takes up other work, which may want the room too.
+    pub fn in_room<R>(&self, work: impl FnOnce(&mut Room) -> R) -> R {
+        let taken = self.lock().take();
+        let mut room = taken.unwrap_or_else(|| self.run(Room::default));
+        let result = work(&mut room);
+        *self.lock() = Some(room);
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Room>> {
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -36,26 +36,27 @@ impl<O: Float, D: Decoder<O>> Task<O::Isa> for Decode<'_, O, D> {
         let unit = O::splat(isa, D::UNIT);
         for (r, to) in panel.iter_mut().enumerate().take(w.codes.rows()) {
             let (row, scales) = (w.codes.row(r), w.scales.row(r));
+            let whole = D::Order::same(isa, scales.first().copied().unwrap_or_default());
             let tail = w.codes.tail(r, w.table.pad);
             let tail = tail.row(D::SIGNED);
             for (line, to) in lines.clone().zip(to.as_chunks_mut::<LINE>().0) {
                 let (from, at) = if line < row.codes.len() { (&row, line) } else { (&tail, 0) };
                 let signs = if D::SIGNED { u64::from_le_bytes(from.signs[at]) } else { 0 };
                 let mut weights = D::decode(isa, &regs, &from.codes[at], signs);
-                let quarters = match w.scales.groups {
-                    Groups::Whole => [scales[0]; 4],
-                    Groups::Lines(index) => [scales[index[line] as usize]; 4],
+                let by = match w.scales.groups {
+                    Groups::Whole => whole,
+                    Groups::Lines(index) => D::Order::same(isa, scales[index[line] as usize]),
                     Groups::Quarters(index) => {
                         let [a, b, c, d] = index[line];
-                        [
+                        let quarters = [
                             scales[a as usize],
                             scales[b as usize],
                             scales[c as usize],
                             scales[d as usize],
-                        ]
+                        ];
+                        D::Order::classes(isa, quarters)
                     }
                 };
-                let by = D::Order::classes(isa, quarters);
                 let (weights, by) = (weights.as_mut(), by.as_ref());
                 let run = weights.len() / by.len();
                 let to: &mut [O::Lanes] = bytemuck::cast_slice_mut(to);
@@ -111,14 +112,11 @@ impl<O: Float, const A: usize, const R: usize> Task<O::Isa> for Tile<'_, '_, O, 
         let Self { panel, x, at, sums, .. } = self;
         let vectors = x.width / O::LANES;
         let x: &[O::Lanes] = bytemuck::cast_slice(x.x);
-        let columns = (x.len() / vectors).min(KC);
         let groups = sums.rows.div_ceil(R);
         for (group, rows) in panel.as_chunks::<R>().0.iter().enumerate().take(groups) {
             let mut acc = [[O::zero(isa); A]; R];
-            let mut from = at;
-            for column in 0..columns {
-                let Some(x) = x.get(from..).and_then(|x| x.first_chunk::<A>()) else { break };
-                from += vectors;
+            for (column, x) in x.chunks_exact(vectors).take(KC).enumerate() {
+                let Some(x) = x[at..].first_chunk::<A>() else { break };
                 let mut tokens = [O::zero(isa); A];
                 for a in 0..A {
                     tokens[a] = O::load(isa, &x[a]);

@@ -79,7 +79,7 @@ impl<O: Float, D: Decoder<O>, const G: u8, const R: usize, const B: usize, const
         let (codes, tokens) = (&w.codes, x.tokens);
         let (rows, full) = (codes.rows(), codes.full_lines());
         let index = Index::new(&w.scales.groups, codes.lines());
-        let x: &[[f32; LINE]] = &x.x.as_chunks().0[token..];
+        let x: &[[f32; LINE]] = x.x.as_chunks().0;
         for first in (0..rows).step_by(R) {
             let mut group = RowGroup::<R> {
                 rows: [Row::default(); R],
@@ -89,16 +89,19 @@ impl<O: Float, D: Decoder<O>, const G: u8, const R: usize, const B: usize, const
             let mut tails = [Tail::EMPTY; R];
             for r in 0..R {
                 let row = (first + r).min(rows - 1);
-                group.rows[r] = codes.row(row);
+                // As long as each other, so that no index is checked in the loop: see below.
+                let lines = codes.row(row);
+                group.rows[r].codes = &lines.codes[..full];
+                if D::SIGNED {
+                    group.rows[r].signs = &lines.signs[..full];
+                }
                 tails[r] = codes.tail(row, w.table.pad);
                 group.scales[r] = w.scales.row(row);
             }
             let next_scales = w.scales.offset(first + R) * size_of::<f32>();
             let mut sums = [[O::zero(isa); T]; R];
-            for line in 0..full {
-                let Some(x) = x.get(line * tokens..).and_then(|x| x.first_chunk::<T>()) else {
-                    break;
-                };
+            for (line, x) in x.chunks_exact(tokens).take(full).enumerate() {
+                let Some(x) = x[token..].first_chunk::<T>() else { break };
                 if D::SIGNED {
                     group.ahead.signs(line);
                 }
@@ -138,7 +141,7 @@ impl<O: Float, D: Decoder<O>, const G: u8, const R: usize, const B: usize, const
             // its sums in registers.
             let mut ends = sums;
             if full < codes.lines() {
-                let x = &x[full * tokens..];
+                let x = &x[full * tokens + token..];
                 for r in 0..R {
                     let signs = if D::SIGNED { u64::from_le_bytes(tails[r].signs[0]) } else { 0 };
                     let weights = D::decode(isa, &regs, &tails[r].codes[0], signs);

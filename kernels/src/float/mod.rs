@@ -196,6 +196,8 @@ pub(crate) trait LineOrder<O: Float> {
     /// A vector of scales for each class of vectors of a line: as many neighbouring ones as make up a class.
     type Classes: Copy + AsRef<[O::V]>;
     fn classes(isa: O::Isa, scales: [f32; 4]) -> Self::Classes;
+    /// One scale for all classes: to make four of one costs loads that wait for stores.
+    fn same(isa: O::Isa, scale: f32) -> Self::Classes;
 }
 
 /// The codes as they stand: a quarter of a line is one vector or some neighbouring ones.
@@ -208,6 +210,11 @@ impl<O: Float> LineOrder<O> for Natural {
     #[inline(always)]
     fn classes(isa: O::Isa, scales: [f32; 4]) -> [O::V; 4] {
         quarter_classes::<O>(isa, scales)
+    }
+
+    #[inline(always)]
+    fn same(isa: O::Isa, scale: f32) -> [O::V; 4] {
+        [O::splat(isa, scale); 4]
     }
 }
 

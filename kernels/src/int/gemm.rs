@@ -71,11 +71,13 @@ struct Steps<'a, O: Int> {
     panel: &'a Panel<'a>,
     /// The first of its rows.
     row: usize,
-    /// A limb of x, a word of which is `pitch` vectors; from the first vector of tokens on.
+    /// A limb of x, a word of which is `pitch` vectors.
     x: &'a [Lanes<O>],
     /// Multipliers, in the same way.
     multipliers: &'a [Lanes<O>],
     pitch: usize,
+    /// The first vector of tokens.
+    at: usize,
     words: Range<usize>,
     /// Starts in a row, and which of them the sums have, if they do not start from zero.
     starts: usize,
@@ -198,7 +200,7 @@ impl<O: Int, const P: usize> Task<IsaOf<O>> for Tile<'_, '_, O, P> {
         let ahead = if at == 0 { x.ahead } else { &[] };
         let ahead_lines = (ahead.len() / LINE).div_ceil(to.rows.div_ceil(kernel.rows));
         let last_limb = x.limbs.weights.len() - 1;
-        let multipliers = vectors.get((last_limb + 1) * x.words * pitch + at..).unwrap_or(&[]);
+        let multipliers = vectors.get((last_limb + 1) * x.words * pitch..).unwrap_or(&[]);
         let mut sums = [O::Sums::zero(isa); 24];
         for row in (0..to.rows).step_by(kernel.rows) {
             let mut ahead = ahead.get(row / kernel.rows * ahead_lines * LINE..).unwrap_or(&[]);
@@ -214,9 +216,10 @@ impl<O: Int, const P: usize> Task<IsaOf<O>> for Tile<'_, '_, O, P> {
                         let steps = Steps {
                             panel,
                             row,
-                            x: &vectors[limb * x.words * pitch + at..],
+                            x: &vectors[limb * x.words * pitch..],
                             multipliers,
                             pitch,
+                            at,
                             words: words.clone(),
                             starts,
                             start: (first == from).then_some(from / panel.start_words),
@@ -367,10 +370,9 @@ impl<O: Int, const P: usize, const A: usize, const R: usize> Task<IsaOf<O>>
         if let Some(start) = x.start {
             start_sums::<O, P, A, R>(isa, x.panel, (x.row, x.starts, start), &mut sums);
         }
-        let mut from = x.words.start * x.pitch;
-        for (i, word) in x.words.clone().enumerate() {
-            let Some(tokens) = x.x.get(from..).and_then(|x| x.first_chunk::<A>()) else { break };
-            from += x.pitch;
+        let words = x.x[x.words.start * x.pitch..].chunks_exact(x.pitch);
+        for ((i, word), tokens) in x.words.clone().enumerate().zip(words) {
+            let Some(tokens) = tokens[x.at..].first_chunk::<A>() else { break };
             if i * LINE < x.ahead.len() {
                 prefetch(x.ahead, i * LINE);
             }
@@ -415,7 +417,7 @@ impl<O: Int, const P: usize, const A: usize, const R: usize> Task<IsaOf<O>>
                 multiply::<O, P, A, R>(isa, &rows, tokens, word, &mut parts);
             }
             for a in 0..A {
-                let multiplier = O::Sums::load(isa, &x.multipliers[part * x.pitch + a]);
+                let multiplier = O::Sums::load(isa, &x.multipliers[part * x.pitch + x.at + a]);
                 for r in 0..R {
                     for p in 0..P {
                         let sum = &mut sums[r][a][p];
@@ -582,11 +584,10 @@ impl<O: Int, const P: usize, const A: usize, const R: usize> Task<IsaOf<O>>
                 for (limb, weight) in x.limbs.weights.iter().enumerate() {
                     let mut parts = [[[O::Sums::zero(isa); P]; A]; R];
                     start_sums::<O, P, A, R>(isa, panel, (row, starts, group), &mut parts);
-                    let mut from = (limb * x.words + words.start) * pitch + at;
-                    for word in words.clone() {
-                        let tokens = vectors.get(from..).and_then(|x| x.first_chunk::<A>());
-                        let Some(tokens) = tokens else { break };
-                        from += pitch;
+                    let limb_x =
+                        vectors[(limb * x.words + words.start) * pitch..].chunks_exact(pitch);
+                    for (word, tokens) in words.clone().zip(limb_x) {
+                        let Some(tokens) = tokens[at..].first_chunk::<A>() else { break };
                         multiply::<O, P, A, R>(isa, &rows, tokens, word, &mut parts);
                     }
                     let by = D::<O>::splat(isa, *weight as f64);

@@ -8,6 +8,7 @@
 mod gemm;
 mod gemv;
 mod limbs;
+pub mod tiles;
 
 use bytemuck::Pod;
 

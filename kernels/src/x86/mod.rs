@@ -1,5 +1,6 @@
 //! Kernels for x86-64. A folder is an instruction set, a file in it an operand.
 
+pub(crate) mod amx;
 pub(crate) mod avx2;
 pub(crate) mod avx512;
 pub(crate) mod avx512vbmi;

@@ -80,6 +80,11 @@ impl LineOrder<F32> for EvenOdd {
     fn classes(isa: Avx2, scales: [f32; 4]) -> [__m256; 4] {
         quarter_classes::<F32>(isa, scales)
     }
+
+    #[inline(always)]
+    fn same(isa: Avx2, scale: f32) -> [__m256; 4] {
+        [F32::splat(isa, scale); 4]
+    }
 }
 
 /// The bytes of each half of 16 codes, which both lanes hold, as integers of 32 bits.
@@ -255,10 +260,17 @@ impl<const SIGNED: bool> Decoder<F32> for Lookup<SIGNED> {
     with_features! { "avx2,fma";
         fn decode(_isa: Avx2, table: &&[f32; 256], codes: &[u8; LINE], signs: u64) -> Parts {
             let mut parts = [_mm256_setzero_ps(); 8];
-            for (part, codes) in parts.iter_mut().zip(codes.as_chunks::<8>().0) {
-                let [a, b, c, d, e, f, g, h] = codes.map(usize::from);
+            for (part, c) in parts.iter_mut().zip(codes.as_chunks::<8>().0) {
+                // One by one: a `map` of all codes to indices goes through vectors.
                 *part = _mm256_setr_ps(
-                    table[a], table[b], table[c], table[d], table[e], table[f], table[g], table[h],
+                    table[usize::from(c[0])],
+                    table[usize::from(c[1])],
+                    table[usize::from(c[2])],
+                    table[usize::from(c[3])],
+                    table[usize::from(c[4])],
+                    table[usize::from(c[5])],
+                    table[usize::from(c[6])],
+                    table[usize::from(c[7])],
                 );
             }
             flip_line(parts, signs)

@@ -53,21 +53,23 @@ fn choose(w: &Weights<'_>) -> &'static IntDecoder {
 
 impl Microkernels<1> for I16 {
     const WHOLE: &'static [Microkernel<Self>] =
-        &[whole::<Self, 1, 2, 6>(), whole::<Self, 1, 1, 12>()];
-    const GROUPS: &'static [Groups] = &[groups::<Self, 1, 2, 2>(), groups::<Self, 1, 1, 4>()];
+        &[whole::<Self, 1, 3, 4>(), whole::<Self, 1, 2, 6>(), whole::<Self, 1, 1, 12>()];
+    const GROUPS: &'static [Groups] =
+        &[groups::<Self, 1, 3, 1>(), groups::<Self, 1, 2, 2>(), groups::<Self, 1, 1, 4>()];
     const MULTIPLIED: &'static [Microkernel<Self>] = &[];
 }
 
 impl Microkernels<2> for I16 {
     const WHOLE: &'static [Microkernel<Self>] =
-        &[whole::<Self, 2, 2, 3>(), whole::<Self, 2, 1, 6>()];
-    const GROUPS: &'static [Groups] = &[groups::<Self, 2, 2, 1>(), groups::<Self, 2, 1, 2>()];
+        &[whole::<Self, 2, 3, 2>(), whole::<Self, 2, 2, 3>(), whole::<Self, 2, 1, 6>()];
+    const GROUPS: &'static [Groups] =
+        &[groups::<Self, 2, 3, 1>(), groups::<Self, 2, 2, 1>(), groups::<Self, 2, 1, 2>()];
     const MULTIPLIED: &'static [Microkernel<Self>] = &[];
 }
 
 impl Microkernels<3> for I16 {
     const WHOLE: &'static [Microkernel<Self>] =
-        &[whole::<Self, 3, 2, 2>(), whole::<Self, 3, 1, 4>()];
+        &[whole::<Self, 3, 3, 1>(), whole::<Self, 3, 2, 2>(), whole::<Self, 3, 1, 4>()];
     const GROUPS: &'static [Groups] = &[];
     const MULTIPLIED: &'static [Microkernel<Self>] = &[];
 }

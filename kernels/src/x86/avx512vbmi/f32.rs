@@ -64,6 +64,7 @@ impl LineOrder<F32> for ByUnpack {
 
     with_features! { "avx512f";
         fn classes(_isa: Avx512Vbmi, scales: [f32; 4]) -> [__m512; 1] { quarters(scales) }
+        fn same(_isa: Avx512Vbmi, scale: f32) -> [__m512; 1] { [_mm512_set1_ps(scale)] }
     }
 }
 
@@ -81,6 +82,7 @@ impl LineOrder<F32> for ByShift {
 
     with_features! { "avx512f";
         fn classes(_isa: Avx512Vbmi, scales: [f32; 4]) -> [__m512; 1] { quarters(scales) }
+        fn same(_isa: Avx512Vbmi, scale: f32) -> [__m512; 1] { [_mm512_set1_ps(scale)] }
     }
 }
 

@@ -1,0 +1,470 @@
+//! AMX, integer modes: tiles of signed bytes of weights by tiles of digits.
+//!
+//! Tiles need no other contract: a row tile is 16 rows × 64 columns, an x tile 64 columns × 16 tokens, and what comes out
+//! are exact i32 sums. Signs are the weights', as an x tile serves 16 rows. int8 is its own bytes, read where they lie.
+//! QINS has nine bits, two halves with the same sums; FP8 takes three passes and two sums, as `255 · (h₁ + h₂) + q`; other
+//! tables of two bytes three and three. Digits of x are x tiles of their own. A pass is bound by the loads of tiles, all of
+//! it by passes; with few tokens by memory.
+
+use std::arch::x86_64::*;
+
+use super::tiles::{TILE, Tiles, Work, accumulate};
+use super::{Amx, refusal};
+use crate::int::Weights;
+use crate::int::tiles::{
+    KC, KC_DIRECT, ROWS, STEP, TOKENS, TilesEntry, TilesOut, TilesScratch, TilesX,
+};
+use crate::isa::{Isa, Task, with_features};
+use crate::quantised::SignedPlanes;
+use crate::table::ClosedForm;
+use crate::weights::{LINE, Row};
+
+pub(crate) static ENTRY: TilesEntry = TilesEntry { features: Amx::FEATURES, refusal, run };
+
+/// # Safety
+/// The CPU has the features of [`Amx`] and of `avx512vbmi`, and the system permits tiles.
+unsafe fn run(
+    w: &Weights<'_>,
+    x: &TilesX<'_>,
+    to: &mut TilesOut<'_>,
+    scratch: &mut TilesScratch<'_>,
+) {
+    // SAFETY: the caller's promise.
+    let isa = unsafe { Amx::assume() };
+    isa.run(Gemm { w, x, to, scratch });
+}
+
+struct Gemm<'a, 'o, 's> {
+    w: &'a Weights<'a>,
+    x: &'a TilesX<'a>,
+    to: &'a mut TilesOut<'o>,
+    scratch: &'a mut TilesScratch<'s>,
+}
+
+impl Task<Amx> for Gemm<'_, '_, '_> {
+    #[inline(always)]
+    fn run(self, isa: Amx) {
+        let Self { w, x, to, scratch } = self;
+        let (codes, planes) = (&w.codes, &w.table.signed);
+        let (rows, cols, tiles) = (codes.rows(), codes.cols, x.tiles());
+        let groups = cols.div_ceil(to.group);
+        let palette = Tiles::configure(isa);
+        let decoder = Decoder::of(w);
+        let direct = matches!(decoder, Decoder::Bytes { flip: 0 }) && rows == ROWS;
+        // The same rows of the next call are some of its codes: asked for while these are multiplied.
+        let mut ahead = codes.codes.as_ptr().wrapping_add(rows * codes.k + codes.first);
+        for group in 0..groups {
+            let start = group * to.group;
+            let end = cols.min(start + to.group);
+            let mut block = start;
+            while block < end {
+                let whole = (end - block) / STEP * STEP;
+                let direct = direct && whole > 0;
+                let width = if direct { whole.min(KC_DIRECT) } else { (end - block).min(KC) };
+                let steps = width.div_ceil(STEP);
+                if !direct {
+                    let lines = block / LINE..(block + width).div_ceil(LINE);
+                    decode(isa, w, &decoder, lines, scratch.panel);
+                }
+                let mut plane = 0;
+                for (sum, count) in planes.sums.iter().enumerate() {
+                    // A sum's planes are `[step][plane][32 rows][64]`.
+                    let panel = &scratch.panel[plane * ROWS * KC / STEP..];
+                    let panel = if direct { panel } else { &panel[..count * ROWS * steps] };
+                    let sums = &mut scratch.sums[sum * tiles * ROWS..][..tiles * ROWS];
+                    let from = codes.first + block;
+                    let work = Work {
+                        a: match direct {
+                            true => codes.codes[from..].as_ptr().cast(),
+                            false => panel.as_ptr().cast(),
+                        },
+                        a_row: if direct { codes.k } else { STEP },
+                        a_tile: if direct { 16 * codes.k } else { TILE },
+                        a_step: if direct { STEP } else { 2 * TILE },
+                        planes: *count,
+                        steps,
+                        x: x.x[block / STEP * if tiles > 1 { 2 * TILE } else { TILE }..].as_ptr(),
+                        x_skip: (cols.div_ceil(STEP) - steps) * 2 * TILE,
+                        tiles,
+                        c: sums.as_mut_ptr().cast(),
+                        add: usize::from(block > start),
+                        ahead,
+                        ahead_step: if sum > 0 { 0 } else { ahead_step(tiles) },
+                    };
+                    assert!(x.x.len() >= tiles * cols.div_ceil(STEP) * TILE);
+                    assert!(!direct || codes.codes.len() >= ROWS * codes.k);
+                    // SAFETY: what is read of the panel and written of the sums was sliced in the lines above; the last
+                    // two lines say that x has all steps of all tiles, and that codes read where they lie are 32 whole
+                    // rows, of which `width`, whole steps, are within `end`.
+                    unsafe { accumulate_odd(&palette, work, x, block) };
+                    plane += count;
+                }
+                ahead = ahead.wrapping_add(ROWS * width);
+                block += width;
+            }
+            let part = match group {
+                _ if groups == 1 => Part::Only,
+                0 => Part::First,
+                _ if group + 1 == groups => Part::Last,
+                _ => Part::Middle,
+            };
+            finish(isa, (planes, x), (group, groups, part), to, scratch);
+        }
+    }
+}
+
+/// [`accumulate`], with an odd last tile's x where it is: behind all steps of all pairs.
+///
+/// # Safety
+/// As [`accumulate`].
+#[inline(always)]
+unsafe fn accumulate_odd(palette: &Tiles, mut work: Work, x: &TilesX<'_>, block: usize) {
+    let tiles = work.tiles;
+    if tiles % 2 == 1 && tiles > 1 {
+        let pairs = tiles / 2;
+        // SAFETY: the caller's promise, for the pairs alone.
+        unsafe { accumulate(palette, &Work { tiles: 2 * pairs, ..work }) };
+        let steps = work.steps + work.x_skip / (2 * TILE);
+        work.x = x.x[2 * pairs * steps * TILE + block / STEP * TILE..].as_ptr();
+        work.c = work.c.wrapping_add(2 * pairs * ROWS * 16);
+        work.tiles = 1;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { accumulate(palette, &work) };
+}
+
+/// How far the loop goes at each step through codes to come, two lines of them: all of the next call's, if there are
+/// enough pairs of x tiles.
+fn ahead_step(tiles: usize) -> usize {
+    (ROWS * STEP / tiles.div_ceil(2)).next_multiple_of(64).min(128)
+}
+
+/// How a line of codes becomes planes.
+enum Decoder {
+    /// The codes are the plane, xored.
+    Bytes { flip: u8 },
+    /// `max(c, 1) − 1`, halved, under a plane of signs.
+    Halves,
+    /// Lookups: of half a table, whose sign is the code's top bit.
+    Half,
+    /// Of a whole one.
+    Whole,
+}
+
+impl Decoder {
+    fn of(w: &Weights<'_>) -> Self {
+        match w.closed_form() {
+            Some(ClosedForm::Signed { flip }) => Self::Bytes { flip },
+            Some(_) => Self::Halves,
+            None if w.table.seven_bits && top_bit_signs(w) && !w.signed() => Self::Half,
+            None => Self::Whole,
+        }
+    }
+}
+
+/// Whether code `c | 0x80` is minus code `c`.
+fn top_bit_signs(w: &Weights<'_>) -> bool {
+    w.table.sign == crate::quantised::EntrySign::TopBit
+}
+
+/// Decodes some lines of all rows: of each sum `[line][plane][32 rows][64]`. Lines first, rows second: so what is
+/// written is whole KiB, and not lines 2 KiB apart, which share two sets of L1.
+#[inline(always)]
+fn decode(
+    isa: Amx,
+    w: &Weights<'_>,
+    decoder: &Decoder,
+    lines: std::ops::Range<usize>,
+    panel: &mut [[i8; 64]],
+) {
+    let planes = &w.table.signed;
+    match decoder {
+        Decoder::Bytes { flip } => {
+            let flip = [*flip; 64];
+            decode_lines(
+                isa,
+                w,
+                planes,
+                lines,
+                panel,
+                #[inline(always)]
+                |isa, codes, _, to| {
+                    to[0] = xor(isa, codes, &flip);
+                },
+            );
+        }
+        Decoder::Halves => decode_lines(
+            isa,
+            w,
+            planes,
+            lines,
+            panel,
+            #[inline(always)]
+            |isa, codes, signs, to| {
+                halves(isa, codes, signs, to);
+            },
+        ),
+        Decoder::Half => {
+            let count = planes.count();
+            decode_lines(
+                isa,
+                w,
+                planes,
+                lines,
+                panel,
+                #[inline(always)]
+                |isa, codes, _, to| {
+                    for (to, table) in to.iter_mut().zip(&planes.tables).take(count) {
+                        *to = half(isa, codes, table);
+                    }
+                },
+            );
+        }
+        Decoder::Whole => {
+            let count = planes.count();
+            decode_lines(
+                isa,
+                w,
+                planes,
+                lines,
+                panel,
+                #[inline(always)]
+                |isa, codes, signs, to| {
+                    for (to, table) in to.iter_mut().zip(&planes.tables).take(count) {
+                        *to = whole(isa, codes, table, signs);
+                    }
+                },
+            );
+        }
+    }
+}
+
+/// The loop over lines and rows. (A closure that is inlined becomes part of the function with the features.)
+#[inline(always)]
+fn decode_lines(
+    isa: Amx,
+    w: &Weights<'_>,
+    planes: &SignedPlanes,
+    lines: std::ops::Range<usize>,
+    panel: &mut [[i8; 64]],
+    decode: impl Fn(Amx, &[u8; LINE], u64, &mut [[i8; 64]; 3]),
+) {
+    let codes = &w.codes;
+    let full = codes.full_lines();
+    let mut rows = [Row::default(); ROWS];
+    for (r, row) in rows.iter_mut().enumerate().take(codes.rows()) {
+        *row = codes.row(r);
+    }
+    for (step, line) in lines.enumerate() {
+        for (r, row) in rows.iter().enumerate().take(codes.rows()) {
+            let mut decoded = [[0; 64]; 3];
+            if line < full {
+                let signs = row.signs.get(line).map_or(0, |signs| u64::from_le_bytes(*signs));
+                decode(isa, &row.codes[line], signs, &mut decoded);
+            } else {
+                let tail = codes.tail(r, 0);
+                let signs = if w.signed() { u64::from_le_bytes(tail.signs[0]) } else { 0 };
+                decode(isa, &tail.codes[0], signs, &mut decoded);
+            }
+            let mut plane = 0;
+            for count in planes.sums {
+                let sum = &mut panel[plane * ROWS * KC / STEP..][step * count * ROWS..];
+                for p in 0..*count {
+                    sum[p * ROWS + r] = decoded[plane];
+                    plane += 1;
+                }
+            }
+        }
+    }
+}
+
+with_features! { "avx512f,avx512bw,avx512vbmi";
+    fn xor(_isa: Amx, codes: &[u8; LINE], flip: &[u8; LINE]) -> [i8; 64] {
+        bytemuck::cast(_mm512_xor_si512(bytemuck::cast(*codes), bytemuck::cast(*flip)))
+    }
+
+    /// `v = ⌊v/2⌋ + ⌈v/2⌉`, both negated where there is a sign.
+    fn halves(_isa: Amx, codes: &[u8; LINE], signs: u64, to: &mut [[i8; 64]; 3]) {
+        let less = _mm512_subs_epu8(bytemuck::cast(*codes), _mm512_set1_epi8(1));
+        let low = _mm512_and_si512(_mm512_srli_epi16::<1>(less), _mm512_set1_epi8(0x7F));
+        let high = _mm512_sub_epi8(less, low);
+        let zero = _mm512_setzero_si512();
+        to[0] = bytemuck::cast(_mm512_mask_sub_epi8(low, signs, zero, low));
+        to[1] = bytemuck::cast(_mm512_mask_sub_epi8(high, signs, zero, high));
+    }
+
+    /// A plane of a table whose sign is the code's top bit.
+    fn half(_isa: Amx, codes: &[u8; LINE], table: &[i8; 256]) -> [i8; 64] {
+        let codes: __m512i = bytemuck::cast(*codes);
+        let table: [__m512i; 4] = bytemuck::cast(*table);
+        let bytes = _mm512_permutex2var_epi8(table[0], codes, table[1]);
+        let negative = _mm512_movepi8_mask(codes);
+        bytemuck::cast(_mm512_mask_sub_epi8(bytes, negative, _mm512_setzero_si512(), bytes))
+    }
+
+    /// A plane of any table.
+    fn whole(_isa: Amx, codes: &[u8; LINE], table: &[i8; 256], signs: u64) -> [i8; 64] {
+        let codes: __m512i = bytemuck::cast(*codes);
+        let table: [__m512i; 4] = bytemuck::cast(*table);
+        let low = _mm512_permutex2var_epi8(table[0], codes, table[1]);
+        let high = _mm512_permutex2var_epi8(table[2], codes, table[3]);
+        let bytes = _mm512_mask_blend_epi8(_mm512_movepi8_mask(codes), low, high);
+        bytemuck::cast(_mm512_mask_sub_epi8(bytes, signs, _mm512_setzero_si512(), bytes))
+    }
+}
+
+/// Which of its groups a sum is of.
+#[derive(Clone, Copy, PartialEq)]
+enum Part {
+    Only,
+    First,
+    Middle,
+    Last,
+}
+
+/// Scales the sums of a group and adds them to the totals; behind the last one adds the bias, rounds and transposes.
+#[inline(always)]
+fn finish(
+    isa: Amx,
+    (planes, x): (&SignedPlanes, &TilesX<'_>),
+    (group, groups, part): (usize, usize, Part),
+    to: &mut TilesOut<'_>,
+    scratch: &mut TilesScratch<'_>,
+) {
+    let (tiles, count) = (x.tiles(), planes.sums.len());
+    // What a part weighs: the sum's and the digit's.
+    let mut weights = [0.0; 9];
+    for sum in 0..count {
+        for digit in 0..x.digits {
+            let power = (count - 1 - sum) + (x.digits - 1 - digit);
+            weights[sum * x.digits + digit] = 255f64.powi(power as i32);
+        }
+    }
+    let weights = &weights[..count * x.digits];
+    for (block, to_tokens) in to.to.chunks_exact_mut(TOKENS).enumerate() {
+        let token_scales = x.token_scales[block * TOKENS..].first_chunk().expect("whole tiles");
+        for half in 0..2 {
+            let mut parts: [&[[i32; 16]; 16]; 9] = [&[[0; 16]; 16]; 9];
+            for sum in 0..count {
+                for digit in 0..x.digits {
+                    let tile = sum * tiles + block * x.digits + digit;
+                    parts[sum * x.digits + digit] = scratch.sums[tile * ROWS + half * 16..]
+                        .first_chunk()
+                        .expect("sums of all tiles");
+                }
+            }
+            let mut scales = [0.0; 16];
+            let mut bias = [0.0; 16];
+            for r in 0..16 {
+                scales[r] = to.scales[(half * 16 + r) * groups + group];
+                bias[r] = to.bias[half * 16 + r];
+            }
+            let tile = Tile { parts: &parts[..weights.len()], weights, token_scales, scales, bias };
+            let rounded = match part {
+                Part::Only => Some(only(isa, &tile)),
+                _ => {
+                    let at = (block * 2 + half) * 256;
+                    let totals: &mut [f64; 256] =
+                        scratch.totals[at..].first_chunk_mut().expect("totals of all tiles");
+                    add(isa, &tile, totals, part == Part::First);
+                    (part == Part::Last).then(|| round(isa, &tile, totals))
+                }
+            };
+            if let Some(rounded) = rounded {
+                for (to, token) in to_tokens.iter_mut().zip(&rounded) {
+                    to[half * 16..][..16].copy_from_slice(token);
+                }
+            }
+        }
+    }
+}
+
+/// The sums of 16 rows and 16 tokens.
+struct Tile<'a> {
+    parts: &'a [&'a [[i32; 16]; 16]],
+    weights: &'a [f64],
+    token_scales: &'a [f64; 16],
+    scales: [f64; 16],
+    bias: [f64; 16],
+}
+
+/// `(S · sx) · scale` of a row. Parts and S are below 2⁵³, so all that makes S is exact, fused or not.
+#[target_feature(enable = "avx512f,avx512dq")]
+#[inline]
+fn term(tile: &Tile<'_>, row: usize) -> [__m512d; 2] {
+    let mut sum = widen(&tile.parts[0][row]);
+    if tile.parts.len() > 1 {
+        let by = _mm512_set1_pd(tile.weights[0]);
+        sum = [_mm512_mul_pd(sum[0], by), _mm512_mul_pd(sum[1], by)];
+        for (part, weight) in tile.parts.iter().zip(tile.weights).skip(1) {
+            let (part, by) = (widen(&part[row]), _mm512_set1_pd(*weight));
+            sum = [_mm512_fmadd_pd(part[0], by, sum[0]), _mm512_fmadd_pd(part[1], by, sum[1])];
+        }
+    }
+    let sx: [__m512d; 2] = bytemuck::cast(*tile.token_scales);
+    let scale = _mm512_set1_pd(tile.scales[row]);
+    [
+        _mm512_mul_pd(_mm512_mul_pd(sum[0], sx[0]), scale),
+        _mm512_mul_pd(_mm512_mul_pd(sum[1], sx[1]), scale),
+    ]
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn widen(sums: &[i32; 16]) -> [__m512d; 2] {
+    let halves: [__m256i; 2] = bytemuck::cast(*sums);
+    [_mm512_cvtepi32_pd(halves[0]), _mm512_cvtepi32_pd(halves[1])]
+}
+
+#[target_feature(enable = "avx512f,avx512dq")]
+#[inline]
+fn round_row(term: [__m512d; 2], bias: f64) -> [f32; 16] {
+    let bias = _mm512_set1_pd(bias);
+    let low = _mm512_cvtpd_ps(_mm512_add_pd(term[0], bias));
+    let high = _mm512_cvtpd_ps(_mm512_add_pd(term[1], bias));
+    bytemuck::cast(_mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high))
+}
+
+type F64 = crate::x86::avx512::F64x8<Amx>;
+
+/// All there is to it where there is one group: tokens of rows.
+#[inline(always)]
+fn only(isa: Amx, tile: &Tile<'_>) -> [[f32; 16]; 16] {
+    <F64 as crate::int::Doubles>::transpose(isa, only_rows(isa, tile))
+}
+
+/// Totals with their biases, as tokens of rows.
+#[inline(always)]
+fn round(isa: Amx, tile: &Tile<'_>, totals: &[f64; 256]) -> [[f32; 16]; 16] {
+    <F64 as crate::int::Doubles>::transpose(isa, round_rows(isa, tile, totals))
+}
+
+with_features! { "avx512f,avx512dq";
+    fn only_rows(_isa: Amx, tile: &Tile<'_>) -> [[f32; 16]; 16] {
+        let mut rows = [[0.0; 16]; 16];
+        for r in 0..16 {
+            rows[r] = round_row(term(tile, r), tile.bias[r]);
+        }
+        rows
+    }
+
+    /// Starts totals, or adds to them.
+    fn add(_isa: Amx, tile: &Tile<'_>, totals: &mut [f64; 256], first: bool) {
+        for (r, totals) in totals.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            let mut term = term(tile, r);
+            if !first {
+                let before: [__m512d; 2] = bytemuck::cast(*totals);
+                term = [_mm512_add_pd(before[0], term[0]), _mm512_add_pd(before[1], term[1])];
+            }
+            *totals = bytemuck::cast(term);
+        }
+    }
+
+    fn round_rows(_isa: Amx, tile: &Tile<'_>, totals: &[f64; 256]) -> [[f32; 16]; 16] {
+        let mut rows = [[0.0; 16]; 16];
+        for (r, totals) in totals.as_chunks::<16>().0.iter().enumerate() {
+            rows[r] = round_row(bytemuck::cast(*totals), tile.bias[r]);
+        }
+        rows
+    }
+}
