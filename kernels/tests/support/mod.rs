@@ -284,8 +284,7 @@ impl Report {
         let shown: Vec<&str> = self.failures.iter().take(40).map(String::as_str).collect();
         assert!(shown.is_empty(), "{} failures, first\n{}", self.failures.len(), shown.join("\n"));
         for info in lutmul_kernels::KernelInfo::all() {
-            let supported =
-                info.features().iter().all(|f| detected(f)) && info.refusal().is_none();
+            let supported = info.features().iter().all(|f| detected(f)) && info.refusal().is_none();
             let ran = self.ran.get(info.name()).is_some_and(|cases| *cases > 0);
             assert!(
                 ran || !supported || !kernels::wanted(info.name()),
