@@ -15,8 +15,8 @@ use lutmul::{
 
 const GOLDEN: &str = include_str!("golden/golden.txt");
 
-/// Enough tokens for gemm, and for more than one tile of 16 lanes.
-const PANEL_TOKENS: usize = 19;
+/// Enough tokens for gemm, and for a tile of 16 lanes that takes two micro-kernels side by side.
+const PANEL_TOKENS: usize = 35;
 
 /// A table or a case: the words of its first line, and the bytes of the others by their key.
 struct Section {

@@ -407,7 +407,7 @@ impl<O: Int, const P: usize, const A: usize, const R: usize> Task<IsaOf<O>>
         for part in x.words.start / MULTIPLIED_WORDS..x.words.end.div_ceil(MULTIPLIED_WORDS) {
             let mut parts = [[[O::Sums::zero(isa); P]; A]; R];
             start_sums::<O, P, A, R>(isa, x.panel, (x.row, x.starts, part), &mut parts);
-            let mut from = part * MULTIPLIED_WORDS * x.pitch;
+            let mut from = part * MULTIPLIED_WORDS * x.pitch + x.at;
             for word in 0..MULTIPLIED_WORDS {
                 let Some(tokens) = x.x.get(from..).and_then(|x| x.first_chunk::<A>()) else {
                     break;
