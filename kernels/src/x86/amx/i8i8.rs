@@ -7,6 +7,7 @@
 //! it by passes; with few tokens by memory.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::tiles::{TILE, Tiles, Work, accumulate};
 use super::{Amx, refusal};
@@ -15,9 +16,9 @@ use crate::int::tiles::{
     KC, KC_DIRECT, ROWS, STEP, TOKENS, TilesEntry, TilesOut, TilesScratch, TilesX,
 };
 use crate::isa::{Isa, Task, with_features};
-use crate::quantised::SignedPlanes;
+use crate::quantised::{EntrySign, SignedPlanes};
 use crate::table::ClosedForm;
-use crate::weights::{LINE, Row};
+use crate::weights::{LINE, Row, Tail};
 
 pub(crate) static ENTRY: TilesEntry = TilesEntry { features: Amx::FEATURES, refusal, run };
 
@@ -49,8 +50,7 @@ impl Task<Amx> for Gemm<'_, '_, '_> {
         let (rows, cols, tiles) = (codes.rows(), codes.cols, x.tiles());
         let groups = cols.div_ceil(to.group);
         let palette = Tiles::configure(isa);
-        let decoder = Decoder::of(w);
-        let direct = matches!(decoder, Decoder::Bytes { flip: 0 }) && rows == ROWS;
+        let direct = w.closed_form() == Some(ClosedForm::Signed { flip: 0 }) && rows == ROWS;
         // The same rows of the next call are some of its codes: asked for while these are multiplied.
         let mut ahead = codes.codes.as_ptr().wrapping_add(rows * codes.k + codes.first);
         for group in 0..groups {
@@ -64,7 +64,7 @@ impl Task<Amx> for Gemm<'_, '_, '_> {
                 let steps = width.div_ceil(STEP);
                 if !direct {
                     let lines = block / LINE..(block + width).div_ceil(LINE);
-                    decode(isa, w, &decoder, lines, scratch.panel);
+                    decode(isa, w, lines, scratch.panel);
                 }
                 let mut plane = 0;
                 for (sum, count) in planes.sums.iter().enumerate() {
@@ -139,178 +139,191 @@ fn ahead_step(tiles: usize) -> usize {
     (ROWS * STEP / tiles.div_ceil(2)).next_multiple_of(64).min(128)
 }
 
-/// How a line of codes becomes planes.
-enum Decoder {
-    /// The codes are the plane, xored.
-    Bytes { flip: u8 },
-    /// `max(c, 1) − 1`, halved, under a plane of signs.
-    Halves,
-    /// Lookups: of half a table, whose sign is the code's top bit.
-    Half,
-    /// Of a whole one.
-    Whole,
-}
-
-impl Decoder {
-    fn of(w: &Weights<'_>) -> Self {
-        match w.closed_form() {
-            Some(ClosedForm::Signed { flip }) => Self::Bytes { flip },
-            Some(_) => Self::Halves,
-            None if w.table.seven_bits && top_bit_signs(w) && !w.signed() => Self::Half,
-            None => Self::Whole,
-        }
-    }
-}
-
-/// Whether code `c | 0x80` is minus code `c`.
-fn top_bit_signs(w: &Weights<'_>) -> bool {
-    w.table.sign == crate::quantised::EntrySign::TopBit
-}
-
-/// Decodes some lines of all rows: of each sum `[line][plane][32 rows][64]`. Lines first, rows second: so what is
-/// written is whole KiB, and not lines 2 KiB apart, which share two sets of L1.
+/// Decodes some lines of all rows, of each sum to `[line][plane][32 rows][64]`.
 #[inline(always)]
-fn decode(
-    isa: Amx,
-    w: &Weights<'_>,
-    decoder: &Decoder,
-    lines: std::ops::Range<usize>,
-    panel: &mut [[i8; 64]],
-) {
+fn decode(isa: Amx, w: &Weights<'_>, lines: Range<usize>, panel: &mut [[i8; 64]]) {
     let planes = &w.table.signed;
-    match decoder {
-        Decoder::Bytes { flip } => {
-            let flip = [*flip; 64];
-            decode_lines(
-                isa,
-                w,
-                planes,
-                lines,
-                panel,
-                #[inline(always)]
-                |isa, codes, _, to| {
-                    to[0] = xor(isa, codes, &flip);
-                },
-            );
+    match (w.closed_form(), planes.count()) {
+        (Some(ClosedForm::Signed { flip }), _) => {
+            decode_lines(isa, w, &Bytes { flip: [flip; LINE] }, lines, panel);
         }
-        Decoder::Halves => decode_lines(
-            isa,
-            w,
-            planes,
-            lines,
-            panel,
-            #[inline(always)]
-            |isa, codes, signs, to| {
-                halves(isa, codes, signs, to);
-            },
-        ),
-        Decoder::Half => {
-            let count = planes.count();
-            decode_lines(
-                isa,
-                w,
-                planes,
-                lines,
-                panel,
-                #[inline(always)]
-                |isa, codes, _, to| {
-                    for (to, table) in to.iter_mut().zip(&planes.tables).take(count) {
-                        *to = half(isa, codes, table);
-                    }
-                },
-            );
+        (Some(_), _) => decode_lines(isa, w, &Halves, lines, panel),
+        // Half a table will do where the sign is the code's top bit.
+        (None, count) if w.table.seven_bits && w.table.sign == EntrySign::TopBit && !w.signed() => {
+            match count {
+                1 => decode_lines(isa, w, &Half::<1>(planes), lines, panel),
+                2 => decode_lines(isa, w, &Half::<2>(planes), lines, panel),
+                _ => decode_lines(isa, w, &Half::<3>(planes), lines, panel),
+            }
         }
-        Decoder::Whole => {
-            let count = planes.count();
-            decode_lines(
-                isa,
-                w,
-                planes,
-                lines,
-                panel,
-                #[inline(always)]
-                |isa, codes, signs, to| {
-                    for (to, table) in to.iter_mut().zip(&planes.tables).take(count) {
-                        *to = whole(isa, codes, table, signs);
-                    }
-                },
-            );
-        }
+        (None, 1) => decode_lines(isa, w, &Whole::<1>(planes), lines, panel),
+        (None, 2) => decode_lines(isa, w, &Whole::<2>(planes), lines, panel),
+        (None, _) => decode_lines(isa, w, &Whole::<3>(planes), lines, panel),
     }
 }
 
-/// The loop over lines and rows. (A closure that is inlined becomes part of the function with the features.)
+/// The loop over lines and rows. Lines first, rows second: so what is written is whole KiB, and not lines 2 KiB apart,
+/// which share two sets of L1.
 #[inline(always)]
-fn decode_lines(
+fn decode_lines<D: Decoder<P>, const P: usize>(
     isa: Amx,
     w: &Weights<'_>,
-    planes: &SignedPlanes,
-    lines: std::ops::Range<usize>,
+    decoder: &D,
+    lines: Range<usize>,
     panel: &mut [[i8; 64]],
-    decode: impl Fn(Amx, &[u8; LINE], u64, &mut [[i8; 64]; 3]),
 ) {
     let codes = &w.codes;
-    let full = codes.full_lines();
-    let mut rows = [Row::default(); ROWS];
-    for (r, row) in rows.iter_mut().enumerate().take(codes.rows()) {
-        *row = codes.row(r);
+    let (rows, full) = (codes.rows(), codes.full_lines());
+    let mut row = [Row::default(); ROWS];
+    let mut tails = [Tail::EMPTY; ROWS];
+    for r in 0..rows {
+        row[r] = codes.row(r);
+        if lines.end > full {
+            tails[r] = codes.tail(r, 0);
+        }
     }
+    // Where each plane begins in the panel, and lines of it in a step.
+    let mut at = [(0, 0); P];
+    let mut plane = 0;
+    for count in w.table.signed.sums {
+        let sum = plane * ROWS * KC / STEP;
+        for p in 0..*count {
+            at[plane] = (sum + p * ROWS, count * ROWS);
+            plane += 1;
+        }
+    }
+    let regs = decoder.load(isa);
     for (step, line) in lines.enumerate() {
-        for (r, row) in rows.iter().enumerate().take(codes.rows()) {
-            let mut decoded = [[0; 64]; 3];
-            if line < full {
-                let signs = row.signs.get(line).map_or(0, |signs| u64::from_le_bytes(*signs));
-                decode(isa, &row.codes[line], signs, &mut decoded);
-            } else {
-                let tail = codes.tail(r, 0);
-                let signs = if w.signed() { u64::from_le_bytes(tail.signs[0]) } else { 0 };
-                decode(isa, &tail.codes[0], signs, &mut decoded);
-            }
-            let mut plane = 0;
-            for count in planes.sums {
-                let sum = &mut panel[plane * ROWS * KC / STEP..][step * count * ROWS..];
-                for p in 0..*count {
-                    sum[p * ROWS + r] = decoded[plane];
-                    plane += 1;
-                }
+        // What is not there of a panel may be anything: its sums are not stored.
+        for r in 0..rows {
+            let from = if line < full { row[r] } else { tails[r].row(w.signed()) };
+            let index = if line < full { line } else { 0 };
+            let signs = from.signs.get(index).map_or(0, |signs| u64::from_le_bytes(*signs));
+            let decoded = D::decode(isa, &regs, &from.codes[index], signs);
+            for p in 0..P {
+                panel[at[p].0 + step * at[p].1 + r] = bytemuck::cast(decoded[p]);
             }
         }
     }
 }
 
-with_features! { "avx512f,avx512bw,avx512vbmi";
-    fn xor(_isa: Amx, codes: &[u8; LINE], flip: &[u8; LINE]) -> [i8; 64] {
-        bytemuck::cast(_mm512_xor_si512(bytemuck::cast(*codes), bytemuck::cast(*flip)))
+/// How a line of codes becomes P planes.
+trait Decoder<const P: usize> {
+    type Regs;
+    fn load(&self, isa: Amx) -> Self::Regs;
+    fn decode(isa: Amx, regs: &Self::Regs, codes: &[u8; LINE], signs: u64) -> [__m512i; P];
+}
+
+/// int8 that has to be xored, or is not whole tiles.
+struct Bytes {
+    flip: [u8; LINE],
+}
+
+impl Decoder<1> for Bytes {
+    type Regs = __m512i;
+
+    fn load(&self, _: Amx) -> __m512i {
+        bytemuck::cast(self.flip)
     }
 
-    /// `v = ⌊v/2⌋ + ⌈v/2⌉`, both negated where there is a sign.
-    fn halves(_isa: Amx, codes: &[u8; LINE], signs: u64, to: &mut [[i8; 64]; 3]) {
-        let less = _mm512_subs_epu8(bytemuck::cast(*codes), _mm512_set1_epi8(1));
-        let low = _mm512_and_si512(_mm512_srli_epi16::<1>(less), _mm512_set1_epi8(0x7F));
-        let high = _mm512_sub_epi8(less, low);
-        let zero = _mm512_setzero_si512();
-        to[0] = bytemuck::cast(_mm512_mask_sub_epi8(low, signs, zero, low));
-        to[1] = bytemuck::cast(_mm512_mask_sub_epi8(high, signs, zero, high));
+    with_features! { "avx512f";
+        fn decode(_isa: Amx, flip: &__m512i, codes: &[u8; LINE], _signs: u64) -> [__m512i; 1] {
+            [_mm512_xor_si512(bytemuck::cast(*codes), *flip)]
+        }
+    }
+}
+
+/// QINS: `v = ⌊v/2⌋ + ⌈v/2⌉`, both negated where there is a sign.
+struct Halves;
+
+impl Decoder<2> for Halves {
+    type Regs = ();
+
+    fn load(&self, _: Amx) {}
+
+    with_features! { "avx512f,avx512bw";
+        fn decode(_isa: Amx, _regs: &(), codes: &[u8; LINE], signs: u64) -> [__m512i; 2] {
+            let less = _mm512_subs_epu8(bytemuck::cast(*codes), _mm512_set1_epi8(1));
+            let low = _mm512_and_si512(_mm512_srli_epi16::<1>(less), _mm512_set1_epi8(0x7F));
+            let high = _mm512_sub_epi8(less, low);
+            [negate(low, signs), negate(high, signs)]
+        }
+    }
+}
+
+/// Lookups in half a table.
+struct Half<'a, const P: usize>(&'a SignedPlanes);
+
+impl<const P: usize> Decoder<P> for Half<'_, P> {
+    type Regs = [[__m512i; 2]; P];
+
+    fn load(&self, _: Amx) -> Self::Regs {
+        let mut regs = [bytemuck::cast([[0u8; 64]; 2]); P];
+        for (regs, table) in regs.iter_mut().zip(&self.0.tables) {
+            let [low, _]: [[i8; 128]; 2] = bytemuck::cast(*table);
+            *regs = bytemuck::cast(low);
+        }
+        regs
     }
 
-    /// A plane of a table whose sign is the code's top bit.
-    fn half(_isa: Amx, codes: &[u8; LINE], table: &[i8; 256]) -> [i8; 64] {
-        let codes: __m512i = bytemuck::cast(*codes);
-        let table: [__m512i; 4] = bytemuck::cast(*table);
-        let bytes = _mm512_permutex2var_epi8(table[0], codes, table[1]);
-        let negative = _mm512_movepi8_mask(codes);
-        bytemuck::cast(_mm512_mask_sub_epi8(bytes, negative, _mm512_setzero_si512(), bytes))
+    with_features! { "avx512f,avx512bw,avx512vbmi";
+        fn decode[P](
+            _isa: Amx,
+            tables: &[[__m512i; 2]; P],
+            codes: &[u8; LINE],
+            _signs: u64,
+        ) -> [__m512i; P] {
+            let codes: __m512i = bytemuck::cast(*codes);
+            let negative = _mm512_movepi8_mask(codes);
+            let mut planes = [codes; P];
+            for p in 0..P {
+                let bytes = _mm512_permutex2var_epi8(tables[p][0], codes, tables[p][1]);
+                planes[p] = negate(bytes, negative);
+            }
+            planes
+        }
+    }
+}
+
+/// Lookups in a whole one.
+struct Whole<'a, const P: usize>(&'a SignedPlanes);
+
+impl<const P: usize> Decoder<P> for Whole<'_, P> {
+    type Regs = [[__m512i; 4]; P];
+
+    fn load(&self, _: Amx) -> Self::Regs {
+        let mut regs = [bytemuck::cast([[0u8; 64]; 4]); P];
+        for (regs, table) in regs.iter_mut().zip(&self.0.tables) {
+            *regs = bytemuck::cast(*table);
+        }
+        regs
     }
 
-    /// A plane of any table.
-    fn whole(_isa: Amx, codes: &[u8; LINE], table: &[i8; 256], signs: u64) -> [i8; 64] {
-        let codes: __m512i = bytemuck::cast(*codes);
-        let table: [__m512i; 4] = bytemuck::cast(*table);
-        let low = _mm512_permutex2var_epi8(table[0], codes, table[1]);
-        let high = _mm512_permutex2var_epi8(table[2], codes, table[3]);
-        let bytes = _mm512_mask_blend_epi8(_mm512_movepi8_mask(codes), low, high);
-        bytemuck::cast(_mm512_mask_sub_epi8(bytes, signs, _mm512_setzero_si512(), bytes))
+    with_features! { "avx512f,avx512bw,avx512vbmi";
+        fn decode[P](
+            _isa: Amx,
+            tables: &[[__m512i; 4]; P],
+            codes: &[u8; LINE],
+            signs: u64,
+        ) -> [__m512i; P] {
+            let codes: __m512i = bytemuck::cast(*codes);
+            let upper = _mm512_movepi8_mask(codes);
+            let mut planes = [codes; P];
+            for p in 0..P {
+                let low = _mm512_permutex2var_epi8(tables[p][0], codes, tables[p][1]);
+                let high = _mm512_permutex2var_epi8(tables[p][2], codes, tables[p][3]);
+                planes[p] = negate(_mm512_mask_blend_epi8(upper, low, high), signs);
+            }
+            planes
+        }
     }
+}
+
+/// Negates the bytes of a mask.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn negate(bytes: __m512i, signs: u64) -> __m512i {
+    _mm512_mask_sub_epi8(bytes, signs, _mm512_setzero_si512(), bytes)
 }
 
 /// Which of its groups a sum is of.
