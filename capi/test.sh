@@ -2,8 +2,8 @@
 # Tests the C ABI as C programs meet it: compares the header with the source, installs into a prefix, builds the
 # programs of examples/ and tests/ against that, and runs them, also under valgrind and the sanitizers.
 #
-#   capi/test.sh [STEP...]    steps: header install programs valgrind ggml address thread; all of them if none
-#                             is named. aarch64 is run by itself, within ../shared/tools/aarch64-env.sh --exec
+#   capi/test.sh [STEP...]    steps: tools header install programs valgrind ggml address thread; all of them if
+#                             none is named. aarch64 is run by itself, within scripts/aarch64-env.sh --exec
 #
 # LUTMUL_FILE names a file that `lutmul convert` has written, for examples/layer.c. cbindgen, cargo-c and ggml are
 # fetched into a cache outside the clone, by version.
@@ -12,11 +12,13 @@ cd "$(dirname "$0")/.."
 
 readonly CBINDGEN=0.29.4 CARGO_C=0.10.24+cargo-0.98.0 GGML=0.20.2.post1
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/lutmul
-target=$PWD/target
+target=$(realpath -m -- "${CARGO_TARGET_DIR:-target}")
+triple=$(rustc -vV | sed -n 's/^host: //p')
 prefix=$target/capi/prefix
 warnings=(-Wall -Wextra -Wpedantic -Werror)
 c=(-std=c99 "${warnings[@]}")
 cxx=(-x c++ -std=c++11 "${warnings[@]}")
+packages=(-p lutmul-kernels -p lutmul -p lutmul-capi)
 left_out=()
 
 say() { printf '\n--- %s\n' "$*"; }
@@ -30,12 +32,37 @@ leave_out() {
 # tool PACKAGE VERSION: makes sure of a cargo tool. Unoptimised, it compiles in a fraction of the time.
 tool() {
   local root=$cache/$1-$2
+  mkdir -p "$root"
+  exec 8>"$root/.lock"
+  flock 8 # a second caller waits here, then finds it made
   if [[ ! -f $root/.crates.toml ]]; then
     CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR=$target/tools \
       cargo install --quiet --locked --root "$root" "$1@$2"
     rm -rf "$target/tools"
   fi
+  exec 8>&-
   PATH=$root/bin:$PATH
+}
+
+# Where ggml is.
+fetch_ggml() {
+  local from=$cache/ggml-$GGML new
+  if [[ ! -d $from ]]; then
+    new=$(mktemp -d "$cache/ggml.XXXXXX")
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps \
+      --only-binary :all: --target "$new" "libggml-python==$GGML" >&2
+    mv "$new" "$from"
+  fi
+  echo "$from/libggml"
+}
+
+# All that is fetched.
+tools() {
+  say "tools"
+  mkdir -p "$cache"
+  tool cbindgen "$CBINDGEN"
+  tool cargo-c "$CARGO_C"
+  fetch_ggml
 }
 
 # build OUT COMPILER FLAGS... -- LINK...: all programs. The C compiler's flags come before the sources, so that
@@ -117,38 +144,29 @@ valgrind() {
 
 ggml() {
   say "a ggml graph"
-  local from=$cache/ggml-$GGML
-  if [[ ! -d $from ]]; then
-    local new
-    new=$(mktemp -d "$cache/ggml.XXXXXX")
-    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --only-binary :all: --target "$new" \
-      "libggml-python==$GGML"
-    mv "$new" "$from"
-  fi
-  capi/examples/ggml/build.sh "$from/libggml" "$prefix" "$target/capi/ggml"
+  local from
+  from=$(fetch_ggml)
+  capi/examples/ggml/build.sh "$from" "$prefix" "$target/capi/ggml"
   "$target/capi/ggml"
 }
 
-# sanitized NAME RUSTFLAGS CFLAGS...: builds the programs with Rust's code instrumented, and C's if CFLAGS say so.
+# sanitized NAME CFLAGS...: builds the programs with Rust's code instrumented, and C's if CFLAGS say so.
 sanitized() {
-  local name=$1 rustflags=$2 triple=x86_64-unknown-linux-gnu
-  shift 2
-  RUSTFLAGS=$rustflags CARGO_TARGET_DIR=$target/$name \
-    cargo +nightly build --quiet --target "$triple" -p lutmul-kernels -p lutmul -p lutmul-capi --all-features
+  local name=$1
+  shift
   build "$target/capi/$name" gcc "${c[@]}" -Icapi/include "$@" -- \
     "$target/$name/$triple/debug/liblutmul_capi.a"
 }
 
-nightly() {
-  cargo +nightly --version >/dev/null 2>&1 && return
-  leave_out "$1: no nightly toolchain"
-  return 1
-}
-
 address() {
   say "AddressSanitizer"
-  nightly AddressSanitizer || return 0
-  sanitized asan -Zsanitizer=address -fsanitize=address,undefined
+  if ! scripts/sanitize.sh address --runtime; then
+    leave_out "AddressSanitizer: this Rust toolchain comes without its runtime"
+    return
+  fi
+  # With the tests, as .ci/run has compiled them: by itself the library would have other features, and be compiled again.
+  scripts/sanitize.sh address build --quiet "${packages[@]}" --all-features --lib --tests
+  sanitized asan -fsanitize=address,undefined
   run "$target/capi/asan" 5 env
 }
 
@@ -157,27 +175,29 @@ address() {
 # which wait by means of it, would seem to race: so the programs are those whose threads are C's.
 thread() {
   say "ThreadSanitizer"
-  nightly ThreadSanitizer || return 0
   local runtime
-  runtime=$(rustc +nightly --print target-libdir)/librustc-nightly_rt.tsan.a
-  CARGO_PROFILE_DEV_OPT_LEVEL=1 sanitized tsan \
-    '-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer' \
-    "-Wl,--whole-archive,$runtime,--no-whole-archive"
+  if ! runtime=$(scripts/sanitize.sh thread --runtime); then
+    leave_out "ThreadSanitizer: this Rust toolchain comes without its runtime"
+    return
+  fi
+  CARGO_PROFILE_DEV_OPT_LEVEL=1 scripts/sanitize.sh thread build --quiet "${packages[@]}" --all-features
+  sanitized tsan "-Wl,--whole-archive,$runtime,--no-whole-archive"
   "$target/capi/tsan/threads"
   "$target/capi/tsan/rows_test"
-  leave_out "ThreadSanitizer: lutmul's own threads"
+  leave_out "ThreadSanitizer: lutmul's own threads, which std, not instrumented, would seem to let race"
 }
 
 aarch64() {
   say "aarch64 under qemu"
   local triple=aarch64-unknown-linux-gnu
-  cargo build --quiet --target "$triple" -p lutmul-kernels -p lutmul -p lutmul-capi --features lutmul/checkpoint
+  # With the tests, as in `address`.
+  cargo build --quiet --target "$triple" "${packages[@]}" --features lutmul/checkpoint --lib --tests
   build "$target/capi/aarch64" "$CC_aarch64_unknown_linux_gnu" "${c[@]}" -Icapi/include -- \
     "$CARGO_TARGET_DIR/$triple/debug/liblutmul_capi.a"
   run "$target/capi/aarch64" 5 "$CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER"
 }
 
 steps=("$@")
-((${#steps[@]})) || steps=(header install programs valgrind ggml address thread)
+((${#steps[@]})) || steps=(tools header install programs valgrind ggml address thread)
 for step in "${steps[@]}"; do "$step"; done
 for what in "${left_out[@]}"; do printf 'LEFT OUT: %s\n' "$what"; done

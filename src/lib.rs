@@ -72,7 +72,7 @@
 //!
 //! # What integer modes promise
 //!
-//! In [`Mode::A24`], [`Mode::A16`], [`Mode::A8`] and [`Mode::A8T`] a token x becomes integers X and a scale
+//! In all modes but [`Mode::F32`] a token x becomes integers X and a scale
 //! `sx`, the table integers L and a step `sl` (its [image](Lut::image)), and
 //!
 //! ```text

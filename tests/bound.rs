@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use common::bad::{ones, text};
 use common::kernels::kernels;
-use common::{GRANULARITIES, all_tables, weights};
+use common::{GRANULARITIES, all_tables, contract, weights};
 use lutmul::bound::error_bound;
 use lutmul::{
     Epilogue, Granularity, Lut, MatMut, MatRef, Mode, Options, Scales, Threads, Weights, Workspace,
@@ -144,11 +144,7 @@ fn every_kernel_keeps_the_bounds() {
 /// A token that a mode quantises as badly as can be.
 fn quantised_badly(mode: Mode, k: usize) -> Vec<f32> {
     // Just below the middle between two integers, but for the largest of each group of A8.
-    let limit = match mode {
-        Mode::A24 => 8_290_687.0,
-        Mode::A16 => 32_512.0,
-        _ => 127.0,
-    };
+    let limit = if mode == Mode::A8 { 127.0 } else { contract::limit(mode) };
     let middle = |i: usize| (((i % 50) as f64 + 0.5 - 1e-4) / limit) as f32;
     (0..k).map(|i| if i % 32 == 0 { 1.0 } else { middle(i) }).collect()
 }
@@ -170,7 +166,7 @@ fn integer_modes_come_close_to_their_bounds() {
     }
 }
 
-/// In the panel shape a block of k is one chain of additions: what is less than half a unit in the last
+/// In gemm a block of k is one chain of additions: what is less than half a unit in the last
 /// place of the first product is lost, all of it.
 #[test]
 fn f32_comes_within_a_factor_of_its_bound() {

@@ -4,7 +4,7 @@
 mod common;
 
 use common::bad::{BEFORE, fails, one_thread, ones, per_tensor, text};
-use common::contract::{MODES, contract};
+use common::contract::{MODES, contract, most_columns};
 use common::kernels::kernels;
 use lutmul::bound::error_bound;
 use lutmul::{
@@ -209,11 +209,6 @@ fn table_of(bytes: u32) -> Lut {
     lut
 }
 
-/// The most columns of a mode with an image of so many bytes.
-fn most_columns(mode: Mode, bytes: u32) -> usize {
-    if mode == Mode::A24 && bytes == 3 { 65_536 } else { 16_777_216 }
-}
-
 /// Weights all of which are entry 255.
 fn of_largest(lut: &Lut, n: usize, k: usize) -> Weights<'static> {
     let codes = vec![255; n * k];
@@ -284,7 +279,7 @@ fn the_largest_sums() {
     for bytes in [2, 3] {
         let lut = table_of(bytes);
         for (mode, m) in MODES.into_iter().flat_map(|mode| [(mode, 1), (mode, 9)]) {
-            // The row shape at the end of i64; the panel shape with what a test can spend on memory.
+            // gemv at the end of i64; gemm with what a test can spend on memory.
             let spent = match (common::quick(), m) {
                 (true, 1) => 1 << 18,
                 (true, _) => 1 << 14,
@@ -311,7 +306,7 @@ fn the_largest_sums() {
     }
 }
 
-/// Sums on both sides of 2⁵³, which the panel shape has in f64: odd ones, so that a bit lost there shows
+/// Sums on both sides of 2⁵³, which gemm has in f64: odd ones, so that a bit lost there shows
 /// in what is left when a bias cancels the rest.
 #[test]
 fn sums_where_a_double_ends() {

@@ -6,18 +6,17 @@ mod common;
 use std::collections::HashMap;
 use std::str::FromStr;
 
+use common::contract::MODES;
 use common::kernels::kernels;
 use lutmul::{
-    Bytes, Epilogue, Granularity, Lut, MatMut, MatRef, Mode, Options, Scales, Threads, Weights,
+    Bytes, Epilogue, Granularity, Lut, MatMut, MatRef, Options, Scales, Threads, Weights,
     Workspace, matmul,
 };
 
 const GOLDEN: &str = include_str!("golden/golden.txt");
 
-const MODES: [Mode; 4] = [Mode::A24, Mode::A16, Mode::A8, Mode::A8T];
-
-/// Enough tokens for the panel shape, and for more than one tile of 16 lanes.
-const PANEL_TOKENS: usize = 19;
+/// Enough tokens for gemm, and for a tile of 16 lanes that takes two micro-kernels side by side.
+const PANEL_TOKENS: usize = 35;
 
 /// A table or a case: the words of its first line, and the bytes of the others by their key.
 struct Section {

@@ -8,6 +8,7 @@ mod common;
 
 use std::ptr::NonNull;
 
+use common::contract::MODES;
 use common::kernels::kernels;
 use common::{GRANULARITIES, activations, tables};
 use lutmul::{Bytes, Epilogue, MatMut, MatRef, Mode, Options, Threads, Weights, Workspace, matmul};
@@ -83,7 +84,7 @@ impl Drop for Guarded {
 /// Bytes of NaN: as f32, as E4M3, as a sign plane that flips what it must not.
 const POISON: u8 = 0xFF;
 
-/// Tokens of the row shape's kernels, and both sides of a tile.
+/// Tokens of gemv, and both sides of a tile.
 const TOKENS: [usize; 7] = [1, 2, 3, 8, 9, 16, 17];
 
 fn multiply(w: &Weights<'_>, x: &[f32], y: &mut [f32], options: &Options) {
@@ -124,7 +125,7 @@ fn no_byte_beyond_the_buffers() {
                     // F32 every other time; integer modes, where they take these groups, in turn.
                     let (_, group) = granularity.block(n, k);
                     let integer = (i + j + t) % 2 == 1 && (group >= k || group.is_multiple_of(32));
-                    let mode = if integer { Mode::ALL[1 + (i + j) / 2 % 4] } else { Mode::F32 };
+                    let mode = if integer { MODES[(i + j) / 2 % MODES.len()] } else { Mode::F32 };
                     let options = Options::with_kernel(kernel).threads(Threads::One).mode(mode);
                     let mut expected = vec![f32::NAN; m * n];
                     multiply(&owned, &x, &mut expected, &options);

@@ -102,7 +102,7 @@ fn propagation_is_that_of_ieee_754() {
                     .expect("weights")
                     .with_non_finite(NonFinite::Propagate);
                 let mut x = activations(&mut rng, m * k);
-                // Zeros (0·∞ is NaN), and in the panel shape tokens with NaN and infinity of their own.
+                // Zeros (0·∞ is NaN), and in gemm tokens with NaN and infinity of their own.
                 for x in x.iter_mut().step_by(3) {
                     *x = 0.0;
                 }

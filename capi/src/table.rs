@@ -33,8 +33,8 @@ pub unsafe extern "C" fn lutmul_table_create(
     }
 }
 
-/// Makes the table of a format: "qins-linear", "qins-inverse", "e4m3", "e5m2" or "int8". The other formats
-/// have tables that depend on the weights.
+/// Makes the table of a format: "qins-linear", "e4m3", or another name of those that README.md lists. A format
+/// whose table is fitted to the weights, as "kmeans" is, has none to give: LUTMUL_VALUE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lutmul_table_of_format(
     format: *const c_char,

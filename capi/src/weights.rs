@@ -160,8 +160,8 @@ pub unsafe extern "C" fn lutmul_weights_create(
     }
 }
 
-/// Encodes a matrix of floats, [n, k], whose rows follow each other, into a format: "qins-linear", "qins-log",
-/// "qins-inverse", "kmeans", "kmeans-signed", "e4m3", "e5m2" or "int8".
+/// Encodes a matrix of floats, [n, k], whose rows follow each other, into a format: "qins-linear", "e4m3", or
+/// another name of those that README.md lists.
 ///
 /// granularity is what a scale covers, as in lutmul_codes; "row" is a good choice. The work is done by the
 /// threads of the workspace, which may be NULL: then by the calling one. The result is the same.

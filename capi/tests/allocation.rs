@@ -4,10 +4,12 @@
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::ffi::CString;
 use std::ptr::null;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::*;
+use lutmul::Mode;
 use lutmul_capi::product::*;
 use lutmul_capi::weights::lutmul_weights_prepare;
 
@@ -49,11 +51,11 @@ fn main() {
         let weights = Weights::encode(n, k, format);
         let (x, bias) = (noise(MOST * k, 3), noise(n + 1, 5));
         let mut y = vec![0f32; MOST * n];
-        for (mode, threads) in [c"f32", c"a24", c"a16", c"a8", c"a8t"]
-            .into_iter()
-            .flat_map(|mode| [0, 2, 3].map(|threads| (mode, threads)))
+        for (mode, threads) in
+            Mode::ALL.into_iter().flat_map(|mode| [0, 2, 3].map(|threads| (mode, threads)))
         {
-            let workspace = Workspace::for_products(&weights, MOST, mode, threads);
+            let name = CString::new(mode.name()).expect("a name");
+            let workspace = Workspace::for_products(&weights, MOST, &name, threads);
             // SAFETY: pointers to what lives here, as in all of this test.
             ok(unsafe { lutmul_weights_prepare(weights.0, workspace.0) });
             let activations = Activations::pack(&workspace, &weights, &matrix(&x, MOST, k));

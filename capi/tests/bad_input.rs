@@ -2,12 +2,13 @@
 
 mod common;
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::*;
+use lutmul::Mode;
 use lutmul_capi::activations::*;
 use lutmul_capi::file::*;
 use lutmul_capi::kernel::*;
@@ -394,8 +395,9 @@ fn a_workspace_in_use() {
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn floating_point_environments() {
     for changed in environment::CHANGED {
-        for mode in [c"a24", c"a16", c"a8", c"a8t"] {
-            let mut right = Right::new(mode);
+        for mode in Mode::ALL.into_iter().filter(|mode| mode.is_integer()) {
+            let name = CString::new(mode.name()).expect("a name");
+            let mut right = Right::new(&name);
             let packed =
                 Activations::pack(&right.workspace, &right.weights, &matrix(&right.x, M, K));
             let y = matrix_mut(&mut right.y, M, N);
@@ -406,7 +408,7 @@ fn floating_point_environments() {
             };
             environment::set(before);
             let start = "lutmul_matmul_rows: workspace";
-            fails(status, LUTMUL_ENVIRONMENT, start, mode.to_str().expect("a name"));
+            fails(status, LUTMUL_ENVIRONMENT, start, mode.name());
             assert!(right.y.iter().all(|y| *y == 7.0));
         }
     }

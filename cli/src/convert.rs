@@ -8,7 +8,7 @@ use lutmul::checkpoint::{self, Conversion, Summary, Tensor, TensorFile};
 use lutmul::{Error, Granularity};
 use serde_json::json;
 
-use crate::format::FormatArg;
+use crate::format::{self, FormatArg};
 use crate::model::Model;
 use crate::{progress, table};
 
@@ -23,9 +23,7 @@ pub struct Args {
     model: PathBuf,
     /// The file to write, or for shards the directory to make (of them and index; nothing else is copied)
     out: PathBuf,
-    /// qins-linear, qins-log, qins-inverse, kmeans, kmeans-signed, e4m3, e5m2, int8, or table:FILE (256
-    /// numbers as text, or 1024 bytes of little-endian f32)
-    #[arg(long, default_value = "qins-linear")]
+    #[arg(long, default_value = "qins-linear", help = format::help())]
     format: FormatArg,
     /// What shares a scale: tensor, row, group:N, or block:RxC
     #[arg(long, default_value = "row")]

@@ -30,6 +30,12 @@ impl FromStr for FormatArg {
     }
 }
 
+/// What `--help` says of formats.
+pub fn help() -> String {
+    let names = Format::NAMED.map(|format| format.name()).join(", ");
+    format!("{names}, or table:FILE (256 numbers as text, or 1024 bytes of little-endian f32)")
+}
+
 impl FormatArg {
     /// The format, reading the table's file if it is one.
     pub fn load(&self) -> Result<Format> {

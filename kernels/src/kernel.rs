@@ -72,7 +72,7 @@ static KERNELS: &[Entry] = &[
     Entry {
         name: "avx512vl-vnni",
         float: &x86::avx2::f32::ENTRY,
-        int: Operands::One(&x86::avxvnni::u8i8::EVEX_ENTRY),
+        int: Operands::One(&x86::avx512vl::u8i8::ENTRY),
         tiles: None,
     },
     #[cfg(target_arch = "x86_64")]

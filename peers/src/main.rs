@@ -11,6 +11,7 @@ use std::process::{self, ExitCode};
 use anyhow::{Context, Result};
 use clap::builder::PossibleValuesParser;
 use clap::{CommandFactory, FromArgMatches, Parser};
+use lutmul::Mode;
 use lutmul_cli::bench;
 use lutmul_cli::measure::{GemmF32, Peer};
 
@@ -47,14 +48,15 @@ fn peers() -> [Box<dyn Peer>; 3] {
 impl Cli {
     /// Options of `lutmul bench`, with other things to measure if none are named.
     fn parse_arguments() -> Self {
+        // Those that multiply fastest come first.
+        let modes =
+            Mode::ALL.map(Mode::name).into_iter().rev().collect::<Vec<_>>().join(",").leak();
         let command = Self::command()
             .mut_arg("tokens", |arg| arg.default_value("1,4,16,64,512").help("Tokens (rows of x)"))
             .mut_arg("format", |arg| {
                 arg.default_value("qins-linear").help("Formats of lutmul's, or table:FILE")
             })
-            .mut_arg("mode", |arg| {
-                arg.default_value("a8t,a8,a16,a24,f32").help("Compute modes of lutmul's")
-            })
+            .mut_arg("mode", |arg| arg.default_value(modes).help("Compute modes of lutmul's"))
             .mut_arg("all", |arg| arg.help("Every kernel of lutmul's (takes long)"));
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }

@@ -3,7 +3,11 @@
 
 use lutmul::{Granularity, Lut, Mode, Weights};
 
-pub const MODES: [Mode; 4] = [Mode::A24, Mode::A16, Mode::A8, Mode::A8T];
+/// All integer modes.
+pub const MODES: [Mode; Mode::ALL.len() - 1] = {
+    let [Mode::F32, rest @ ..] = Mode::ALL else { panic!("F32 is the first") };
+    rest
+};
 
 /// The bits of all outputs, but for activation and accumulation.
 pub fn contract(
@@ -73,14 +77,25 @@ fn image(lut: &Lut) -> ([i64; 256], f64) {
     (with(step).map(|l| l as i64), step)
 }
 
-/// The integers of a token, and what 1 of them stands for.
-fn quantise(x: &[f32], mode: Mode) -> (Vec<i64>, f64) {
-    let limit = match mode {
+/// The integer that a token's largest magnitude becomes.
+pub fn limit(mode: Mode) -> f64 {
+    match mode {
         Mode::A24 => 8_290_687.0,
         Mode::A16 => 32_512.0,
         Mode::A8 => 32_385.0,
-        _ => 127.0,
-    };
+        Mode::A8T => 127.0,
+        other => panic!("{other} has none"),
+    }
+}
+
+/// The most columns of a mode with an image of so many bytes.
+pub fn most_columns(mode: Mode, bytes: u32) -> usize {
+    if mode == Mode::A24 && bytes == 3 { 65_536 } else { 16_777_216 }
+}
+
+/// The integers of a token, and what 1 of them stands for.
+fn quantise(x: &[f32], mode: Mode) -> (Vec<i64>, f64) {
+    let limit = limit(mode);
     let max = |x: &[f32]| x.iter().fold(0.0f64, |a, x| a.max(f64::from(x.abs())));
     if x.iter().any(|x| !x.is_finite()) {
         return (vec![0; x.len()], f64::NAN);

@@ -6,7 +6,7 @@ pub mod contract;
 #[path = "../../kernels/tests/support/kernels.rs"]
 pub mod kernels;
 
-use lutmul::{Bytes, Format, Granularity, Lut, Scales, Weights, sign_stride};
+use lutmul::{Bytes, Granularity, Lut, Scales, Weights, sign_stride};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
@@ -109,7 +109,7 @@ pub fn bound(k: usize, abs_sum: f64) -> f64 {
     steps / (1.0 - steps) * abs_sum + (k + 4) as f64 * 1e-45
 }
 
-/// Granularities of every kind that the driver tells apart.
+/// Granularities of every kind that plans tell apart.
 pub const GRANULARITIES: [Granularity; 9] = [
     Granularity::Tensor,
     Granularity::Row,
@@ -121,8 +121,3 @@ pub const GRANULARITIES: [Granularity; 9] = [
     Granularity::Block(128, 128),
     Granularity::Block(3, 48),
 ];
-
-/// Every format that has a name.
-pub fn formats() -> [Format; 8] {
-    Format::NAMED
-}

@@ -241,9 +241,11 @@ impl Report {
     /// Error and speed of all modes, by the best kernel.
     fn modes(&self, layer: &Measured, out: &mut dyn Write) -> Result<()> {
         let Some(kernel) = layer.kernels().first().copied() else { return Ok(()) };
+        let integer = Mode::ALL.into_iter().filter(|mode| mode.is_integer());
+        let integer = integer.map(Mode::name).collect::<Vec<_>>().join(", ");
         writeln!(
             out,
-            "MODES. In a24, a16, a8 and a8t activations become integers and sums are exact: the same bits \
+            "MODES. In {integer} activations become integers and sums are exact: the same bits \
              by every kernel, on\nevery CPU. By kernel {kernel}, for each mode: relative RMS error of \
              arithmetic, table's\nimage included; 10⁹ weights a second with one token{}.\n",
             if self.tokens > 1 { format!("; GFLOP/s with {}", self.tokens) } else { String::new() },

@@ -407,12 +407,9 @@ impl<O: Int, const P: usize, const A: usize, const R: usize> Task<IsaOf<O>>
         for part in x.words.start / MULTIPLIED_WORDS..x.words.end.div_ceil(MULTIPLIED_WORDS) {
             let mut parts = [[[O::Sums::zero(isa); P]; A]; R];
             start_sums::<O, P, A, R>(isa, x.panel, (x.row, x.starts, part), &mut parts);
-            let mut from = part * MULTIPLIED_WORDS * x.pitch;
-            for word in 0..MULTIPLIED_WORDS {
-                let Some(tokens) = x.x.get(from..).and_then(|x| x.first_chunk::<A>()) else {
-                    break;
-                };
-                from += x.pitch;
+            let words = x.x[part * MULTIPLIED_WORDS * x.pitch..].chunks_exact(x.pitch);
+            for (word, tokens) in words.take(MULTIPLIED_WORDS).enumerate() {
+                let Some(tokens) = tokens[x.at..].first_chunk::<A>() else { break };
                 let word = part * MULTIPLIED_WORDS + word;
                 multiply::<O, P, A, R>(isa, &rows, tokens, word, &mut parts);
             }

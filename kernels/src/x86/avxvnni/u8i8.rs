@@ -30,7 +30,6 @@ use crate::table::ClosedForm;
 use crate::weights::LINE;
 use crate::x86::avx2::bytes::{self, Line as Bytes, Regs};
 use crate::x86::avx2::{Avx2Int, I32x8, wide_sum};
-use crate::x86::avx512vl::Evex;
 
 /// Bytes, with `vpdpbusd` in one of its encodings.
 pub(crate) struct U8I8<M>(PhantomData<M>);
@@ -44,10 +43,8 @@ pub(crate) trait Dpbusd: 'static {
 }
 
 pub(crate) static ENTRY: IntEntry = entry::<Vex>();
-/// That of AVX-512VL.
-pub(crate) static EVEX_ENTRY: IntEntry = entry::<Evex>();
 
-const fn entry<M: Dpbusd>() -> IntEntry {
+pub(crate) const fn entry<M: Dpbusd>() -> IntEntry {
     IntEntry {
         features: M::Isa::FEATURES,
         operand: Operand::U8I8,
