@@ -77,8 +77,8 @@ impl<O: Float, D: Decoder<O>, const G: u8, const R: usize, const B: usize, const
         let Self { w, x, token, out, stride, .. } = self;
         let regs = D::load(isa, w.table);
         let (codes, tokens) = (&w.codes, x.tokens);
-        let (rows, full) = (codes.rows(), codes.full_lines());
-        let index = Index::new(&w.scales.groups, codes.lines());
+        let (rows, lines, full) = (codes.rows(), codes.lines(), codes.full_lines());
+        let index = Index::new(&w.scales.groups, lines);
         let x: &[[f32; LINE]] = x.x.as_chunks().0;
         for first in (0..rows).step_by(R) {
             let mut group = RowGroup::<R> {
@@ -89,73 +89,129 @@ impl<O: Float, D: Decoder<O>, const G: u8, const R: usize, const B: usize, const
             let mut tails = [Tail::EMPTY; R];
             for r in 0..R {
                 let row = (first + r).min(rows - 1);
-                // As long as each other, so that no index is checked in the loop: see below.
-                let lines = codes.row(row);
-                group.rows[r].codes = &lines.codes[..full];
-                if D::SIGNED {
-                    group.rows[r].signs = &lines.signs[..full];
-                }
-                tails[r] = codes.tail(row, w.table.pad);
                 group.scales[r] = w.scales.row(row);
+                if full < lines {
+                    tails[r] = codes.tail(row, w.table.pad);
+                }
             }
             let next_scales = w.scales.offset(first + R) * size_of::<f32>();
             let mut sums = [[O::zero(isa); T]; R];
-            for (line, x) in x.chunks_exact(tokens).take(full).enumerate() {
-                let Some(x) = x[token..].first_chunk::<T>() else { break };
-                if D::SIGNED {
-                    group.ahead.signs(line);
+            // All full lines, then the padded ones: one loop, compiled once.
+            for tail in [false, true] {
+                let (start, count) = if tail { (full, lines - full) } else { (0, full) };
+                if count == 0 {
+                    continue;
                 }
-                if G == QUARTERS {
-                    // Scales of groups of 32 are as many lines as codes of eight rows are.
-                    prefetch(bytemuck::cast_slice(w.scales.values), next_scales + line * LINE);
-                }
-                // Found before anything is decoded: an index that is checked between the rows keeps the
-                // compiler from having sums in registers (AVX2 with signs: 1.4 to 1.75 times the time). Those of
-                // quarters are too many for that (AVX-512: a sixth more goes through memory).
-                let mut line_scale = [0.0; R];
-                if G == LINES {
-                    for r in 0..R {
-                        line_scale[r] = group.scales[r][index.lines[line] as usize];
+                for r in 0..R {
+                    let row = match tail {
+                        true => tails[r].row(D::SIGNED),
+                        false => codes.row((first + r).min(rows - 1)),
+                    };
+                    // As long as each other, so that no index is checked in the loop: see below.
+                    group.rows[r].codes = &row.codes[..count];
+                    if D::SIGNED {
+                        group.rows[r].signs = &row.signs[..count];
                     }
                 }
-                let at = Line { line, ahead: group.ahead.offset(line), scale: &line_scale };
-                if D::UNROLLED {
-                    // The compiler would rather have a loop over the rows, with sums in memory and an instruction in
-                    // five for the loop.
-                    const { assert!(!D::UNROLLED || R / B <= 8) };
-                    block::<O, D, G, R, B, T>(isa, &regs, &group, &index, &at, 0, x, &mut sums);
-                    block::<O, D, G, R, B, T>(isa, &regs, &group, &index, &at, B, x, &mut sums);
-                    block::<O, D, G, R, B, T>(isa, &regs, &group, &index, &at, 2 * B, x, &mut sums);
-                    block::<O, D, G, R, B, T>(isa, &regs, &group, &index, &at, 3 * B, x, &mut sums);
-                    block::<O, D, G, R, B, T>(isa, &regs, &group, &index, &at, 4 * B, x, &mut sums);
-                    block::<O, D, G, R, B, T>(isa, &regs, &group, &index, &at, 5 * B, x, &mut sums);
-                    block::<O, D, G, R, B, T>(isa, &regs, &group, &index, &at, 6 * B, x, &mut sums);
-                    block::<O, D, G, R, B, T>(isa, &regs, &group, &index, &at, 7 * B, x, &mut sums);
-                } else {
-                    for r in (0..R).step_by(B) {
-                        block::<O, D, G, R, B, T>(isa, &regs, &group, &index, &at, r, x, &mut sums);
+                let x = x[start * tokens..].chunks_exact(tokens).take(count);
+                for (i, x) in x.enumerate() {
+                    let Some(x) = x[token..].first_chunk::<T>() else { break };
+                    let line = start + i;
+                    if D::SIGNED {
+                        group.ahead.signs(line);
+                    }
+                    if G == QUARTERS {
+                        // Scales of groups of 32 are as many lines as codes of eight rows are.
+                        prefetch(bytemuck::cast_slice(w.scales.values), next_scales + line * LINE);
+                    }
+                    // Found before anything is decoded: an index that is checked between the rows keeps the
+                    // compiler from having sums in registers (AVX2 with signs: 1.4 to 1.75 times the time). Those of
+                    // quarters are too many for that (AVX-512: a sixth more goes through memory).
+                    let mut line_scale = [0.0; R];
+                    if G == LINES {
+                        for r in 0..R {
+                            line_scale[r] = group.scales[r][index.lines[line] as usize];
+                        }
+                    }
+                    let at = Line { i, line, ahead: group.ahead.offset(line), scale: &line_scale };
+                    if D::UNROLLED {
+                        // The compiler would rather have a loop over the rows, with sums in memory and an instruction
+                        // in five for the loop.
+                        const { assert!(R / B <= 8) };
+                        block::<O, D, G, R, B, T>(isa, &regs, &group, &index, &at, 0, x, &mut sums);
+                        block::<O, D, G, R, B, T>(isa, &regs, &group, &index, &at, B, x, &mut sums);
+                        block::<O, D, G, R, B, T>(
+                            isa,
+                            &regs,
+                            &group,
+                            &index,
+                            &at,
+                            2 * B,
+                            x,
+                            &mut sums,
+                        );
+                        block::<O, D, G, R, B, T>(
+                            isa,
+                            &regs,
+                            &group,
+                            &index,
+                            &at,
+                            3 * B,
+                            x,
+                            &mut sums,
+                        );
+                        block::<O, D, G, R, B, T>(
+                            isa,
+                            &regs,
+                            &group,
+                            &index,
+                            &at,
+                            4 * B,
+                            x,
+                            &mut sums,
+                        );
+                        block::<O, D, G, R, B, T>(
+                            isa,
+                            &regs,
+                            &group,
+                            &index,
+                            &at,
+                            5 * B,
+                            x,
+                            &mut sums,
+                        );
+                        block::<O, D, G, R, B, T>(
+                            isa,
+                            &regs,
+                            &group,
+                            &index,
+                            &at,
+                            6 * B,
+                            x,
+                            &mut sums,
+                        );
+                        block::<O, D, G, R, B, T>(
+                            isa,
+                            &regs,
+                            &group,
+                            &index,
+                            &at,
+                            7 * B,
+                            x,
+                            &mut sums,
+                        );
+                    } else {
+                        for r in (0..R).step_by(B) {
+                            block::<O, D, G, R, B, T>(
+                                isa, &regs, &group, &index, &at, r, x, &mut sums,
+                            );
+                        }
                     }
                 }
             }
             // A copy, so that what is rolled from here on doesn't keep the loop above from having
             // its sums in registers.
-            let mut ends = sums;
-            if full < codes.lines() {
-                let x = &x[full * tokens + token..];
-                for r in 0..R {
-                    let signs = if D::SIGNED { u64::from_le_bytes(tails[r].signs[0]) } else { 0 };
-                    let weights = D::decode(isa, &regs, &tails[r].codes[0], signs);
-                    let scale = match G {
-                        LINES => group.scales[r][index.lines[full] as usize],
-                        _ => 1.0,
-                    };
-                    let scale =
-                        LineScale::<O, D>::new::<G>(isa, scale, &index, group.scales[r], full);
-                    for t in 0..T {
-                        ends[r][t] = dot_line::<O, D, G>(isa, ends[r][t], &weights, &x[t], &scale);
-                    }
-                }
-            }
+            let ends = sums;
             for r in 0..R.min(rows - first) {
                 let scale = if G == WHOLE { group.scales[r][0] } else { 1.0 };
                 for t in 0..T {
@@ -176,6 +232,8 @@ struct RowGroup<'a, const R: usize> {
 
 /// Where the loop is.
 struct Line<'a, const R: usize> {
+    /// The line, of those at hand and of all.
+    i: usize,
     line: usize,
     /// What to prefetch; see [`Ahead::offset`].
     ahead: usize,
@@ -207,8 +265,8 @@ fn block<O: Float, D: Decoder<O>, const G: u8, const R: usize, const B: usize, c
     for b in 0..B {
         let r = first + b;
         group.ahead.codes(at.ahead, r);
-        let signs = if D::SIGNED { u64::from_le_bytes(group.rows[r].signs[at.line]) } else { 0 };
-        weights[b] = D::decode(isa, regs, &group.rows[r].codes[at.line], signs);
+        let signs = if D::SIGNED { u64::from_le_bytes(group.rows[r].signs[at.i]) } else { 0 };
+        weights[b] = D::decode(isa, regs, &group.rows[r].codes[at.i], signs);
         scales[b] = LineScale::<O, D>::new::<G>(isa, at.scale[r], index, group.scales[r], at.line);
     }
     for t in 0..T {

@@ -16,6 +16,7 @@ use crate::int::tiles::{
     KC, KC_DIRECT, ROWS, STEP, TOKENS, TilesEntry, TilesOut, TilesScratch, TilesX,
 };
 use crate::isa::{Isa, Task, with_features};
+use crate::prefetch::prefetch;
 use crate::quantised::{EntrySign, SignedPlanes};
 use crate::table::ClosedForm;
 use crate::weights::{LINE, Row, Tail};
@@ -52,7 +53,7 @@ impl Task<Amx> for Gemm<'_, '_, '_> {
         let groups = cols.div_ceil(to.group);
         let palette = Tiles::configure(isa);
         let direct = w.closed_form() == Some(ClosedForm::Signed { flip: 0 }) && rows == ROWS;
-        // The same rows of the next call are some of its codes: asked for while these are multiplied.
+        // Codes that are read where they lie: those of the next call are asked for while these are multiplied.
         let mut ahead = codes.codes.as_ptr().wrapping_add(rows * codes.k + codes.first);
         for group in 0..groups {
             let start = group * to.group;
@@ -90,7 +91,7 @@ impl Task<Amx> for Gemm<'_, '_, '_> {
                         c: sums.as_mut_ptr().cast(),
                         add: usize::from(block > start),
                         ahead,
-                        ahead_step: if sum > 0 { 0 } else { ahead_step(tiles) },
+                        ahead_step: if direct { ahead_step(tiles) } else { 0 },
                     };
                     assert!(x.x.len() >= tiles * cols.div_ceil(STEP) * TILE);
                     assert!(!direct || codes.codes.len() >= ROWS * codes.k);
@@ -200,6 +201,13 @@ fn decode_lines<D: Decoder<P>, const P: usize>(
             let from = if line < full { row[r] } else { tails[r].row(w.signed()) };
             let index = if line < full { line } else { 0 };
             let signs = from.signs.get(index).map_or(0, |signs| u64::from_le_bytes(*signs));
+            // The same of the next call's rows, and a line of signs for eight of codes.
+            prefetch(codes.codes, (r + ROWS) * codes.k + codes.first + line * LINE);
+            if line % 8 == r % 8
+                && let Some(signs) = codes.signs
+            {
+                prefetch(signs, (r + ROWS) * codes.k.div_ceil(8) + (codes.first + line * LINE) / 8);
+            }
             let decoded = D::decode(isa, &regs, &from.codes[index], signs);
             for p in 0..P {
                 panel[at[p].0 + step * at[p].1 + r] = bytemuck::cast(decoded[p]);
