@@ -359,8 +359,8 @@ struct Whole<'a, O: Int, const P: usize, const A: usize, const R: usize> {
     to: &'a mut Accumulators<O>,
 }
 
-impl<O: Int, const P: usize, const A: usize, const R: usize> Task<IsaOf<O>>
-    for Whole<'_, O, P, A, R>
+impl<'a, O: Int, const P: usize, const A: usize, const R: usize> Task<IsaOf<O>>
+    for Whole<'a, O, P, A, R>
 {
     #[inline(always)]
     fn run(self, isa: IsaOf<O>) {
@@ -370,16 +370,37 @@ impl<O: Int, const P: usize, const A: usize, const R: usize> Task<IsaOf<O>>
         if let Some(start) = x.start {
             start_sums::<O, P, A, R>(isa, x.panel, (x.row, x.starts, start), &mut sums);
         }
-        let words = x.x[x.words.start * x.pitch..].chunks_exact(x.pitch);
-        for ((i, word), tokens) in x.words.clone().enumerate().zip(words) {
-            let Some(tokens) = tokens[x.at..].first_chunk::<A>() else { break };
-            if i * LINE < x.ahead.len() {
-                prefetch(x.ahead, i * LINE);
-            }
-            multiply::<O, P, A, R>(isa, &rows, tokens, word, &mut sums);
+        let vectors = &x.x[x.words.start * x.pitch..];
+        // Where a tile is this micro-kernel's, its words are neighbours, and the compiler knows how far apart.
+        if x.pitch == A {
+            let tokens = vectors.as_chunks::<A>().0.iter();
+            words::<O, P, A, R>(isa, x, &rows, tokens, &mut sums);
+        } else {
+            let part = |x: &'a [Lanes<O>]| x.first_chunk::<A>();
+            let tokens = vectors[x.at..].chunks(x.pitch).map_while(part);
+            words::<O, P, A, R>(isa, x, &rows, tokens, &mut sums);
         }
         store_sums::<O, P, A, R>(&sums, to);
     }
+}
+
+/// The products of some words, of which `tokens` are those of x.
+#[inline(always)]
+fn words<'x, O: Int, const P: usize, const A: usize, const R: usize>(
+    isa: IsaOf<O>,
+    x: &Steps<'_, O>,
+    rows: &Rows<'_, R, P>,
+    tokens: impl Iterator<Item = &'x [Lanes<O>; A]>,
+    to: &mut [[[V<O>; P]; A]; R],
+) {
+    let mut sums = *to;
+    for ((i, word), tokens) in x.words.clone().enumerate().zip(tokens) {
+        if i * LINE < x.ahead.len() {
+            prefetch(x.ahead, i * LINE);
+        }
+        multiply::<O, P, A, R>(isa, rows, tokens, word, &mut sums);
+    }
+    *to = sums;
 }
 
 /// The same with multipliers, one for eight words.
