@@ -49,7 +49,7 @@ impl Cli {
     /// Options of `lutmul bench`, with other things to measure if none are named.
     fn parse_arguments() -> Self {
         // Those that multiply fastest come first.
-        let modes =
+        let modes: &str =
             Mode::ALL.map(Mode::name).into_iter().rev().collect::<Vec<_>>().join(",").leak();
         let command = Self::command()
             .mut_arg("tokens", |arg| arg.default_value("1,4,16,64,512").help("Tokens (rows of x)"))
