@@ -275,7 +275,7 @@ tests() { # ARGS...
 }
 
 main() {
-  export LUTMUL_KERNELS=${LUTMUL_KERNELS-avx512vbmi,avx512,avxvnni,avx512vl-vnni}
+  export LUTMUL_KERNELS=${LUTMUL_KERNELS-avx512vbmi,avx512,avxvnni}
   setup
   case ${1-} in
     --setup) ;;

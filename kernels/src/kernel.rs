@@ -70,13 +70,6 @@ static KERNELS: &[Entry] = &[
     },
     #[cfg(target_arch = "x86_64")]
     Entry {
-        name: "avx512vl-vnni",
-        float: &x86::avx2::f32::ENTRY,
-        int: Operands::One(&x86::avx512vl::u8i8::ENTRY),
-        tiles: None,
-    },
-    #[cfg(target_arch = "x86_64")]
-    Entry {
         name: "avx2",
         float: &x86::avx2::f32::ENTRY,
         int: Operands::One(&x86::avx2::i16::ENTRY),

@@ -4,7 +4,6 @@ pub(crate) mod amx;
 pub(crate) mod avx2;
 pub(crate) mod avx512;
 pub(crate) mod avx512vbmi;
-pub(crate) mod avx512vl;
 pub(crate) mod avxvnni;
 #[cfg(feature = "gather")]
 pub(crate) mod gather;

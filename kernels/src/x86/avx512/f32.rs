@@ -44,11 +44,7 @@ impl<I: Avx512F, D: Decoder<Self>> Loops<D> for F32x16<I> {
             gemv::<Self, D, WHOLE, 4, 2, 2>(),
             gemv::<Self, D, WHOLE, 8, 1, 1>(),
         ],
-        &[
-            gemv::<Self, D, LINES, 2, 2, 8>(),
-            gemv::<Self, D, LINES, 4, 2, 4>(),
-            gemv::<Self, D, LINES, 8, 1, 1>(),
-        ],
+        &[gemv::<Self, D, LINES, 4, 2, 4>(), gemv::<Self, D, LINES, 8, 1, 1>()],
         &[gemv::<Self, D, QUARTERS, 4, 2, 4>(), gemv::<Self, D, QUARTERS, 8, 1, 1>()],
     ];
 }

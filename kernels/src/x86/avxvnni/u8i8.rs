@@ -6,7 +6,7 @@
 //! are xored with a plane of sign bytes. gemv is bound by decoding, gemm by `vpdpbusd` and the
 //! broadcasts of weights.
 //!
-//! On a Zen 4 the kernel with AVX-512's encoding is faster than AVX2's of words by this much, with QINS linear and E4M3:
+//! On a Zen 4 the same loops with AVX-512's encoding were faster than AVX2's of words by this much, QINS linear and E4M3:
 //! 256 tokens A24 1.7× and 2.2×, A16 1.3× and 1.7×, A8 1.2× and 1.6×, A8T 2.3× and 3.2×; one token, cached, A16
 //! 1.4× and 2.2×, A8T 1.6× and 1.8×. With 256 entries in two planes, one token, `vpshufb` took 0.9 to 1.2
 //! times as long as scalar lookups there; CPUs that insert words by one port should gain more.
@@ -17,9 +17,8 @@
 //! the horizontal sum holds them too.
 
 use std::arch::x86_64::*;
-use std::marker::PhantomData;
 
-use super::Vex;
+use super::AvxVnni;
 use crate::int::{
     Decoder, GemmEntry, Groups, Int, IntDecoder, IntEntry, KC, Microkernel, Microkernels, Operand,
     PanelRow, Weights, decoder, groups, multiplied, whole,
@@ -29,46 +28,34 @@ use crate::quantised::QuantisedTable;
 use crate::table::ClosedForm;
 use crate::weights::LINE;
 use crate::x86::avx2::bytes::{self, Line as Bytes, Regs};
-use crate::x86::avx2::{Avx2Int, I32x8, wide_sum};
+use crate::x86::avx2::{I32x8, wide_sum};
 
-/// Bytes, with `vpdpbusd` in one of its encodings.
-pub(crate) struct U8I8<M>(PhantomData<M>);
+/// Bytes, with `vpdpbusd`.
+struct U8I8;
 
-/// `vpdpbusd` in 256 bits.
-pub(crate) trait Dpbusd: 'static {
-    type Isa: Avx2Int;
+pub(crate) static ENTRY: IntEntry = IntEntry {
+    features: AvxVnni::FEATURES,
+    operand: U8I8::OPERAND,
+    lanes: 8,
+    decoder: choose,
+    gemm: GemmEntry::of::<U8I8>(),
+};
 
-    /// Adds four products to each lane of `sum`.
-    fn dpbusd(isa: Self::Isa, sum: __m256i, magnitudes: __m256i, x: __m256i) -> __m256i;
-}
-
-pub(crate) static ENTRY: IntEntry = entry::<Vex>();
-
-pub(crate) const fn entry<M: Dpbusd>() -> IntEntry {
-    IntEntry {
-        features: M::Isa::FEATURES,
-        operand: Operand::U8I8,
-        lanes: 8,
-        decoder: choose::<M>,
-        gemm: GemmEntry::of::<U8I8<M>>(),
-    }
-}
-
-fn choose<M: Dpbusd>(w: &Weights<'_>) -> &'static IntDecoder {
+fn choose(w: &Weights<'_>) -> &'static IntDecoder {
     match (w.closed_form(), w.table.count, w.signed()) {
-        (Some(ClosedForm::Magnitude), ..) => decoder::<U8I8<M>, Magnitude, 1>(),
-        (Some(_), ..) => decoder::<U8I8<M>, Integer, 1>(),
-        (None, 1, true) => decoder::<U8I8<M>, Lookup<true, 2>, 1>(),
-        (None, 1, false) => decoder::<U8I8<M>, Lookup<false, 2>, 1>(),
-        (None, 2, true) => decoder::<U8I8<M>, Lookup<true, 2>, 2>(),
-        (None, 2, false) if w.table.seven_bits => decoder::<U8I8<M>, Lookup<false, 1>, 2>(),
-        (None, 2, false) => decoder::<U8I8<M>, Lookup<false, 2>, 2>(),
-        (None, _, true) => decoder::<U8I8<M>, Lookup<true, 2>, 3>(),
-        (None, _, false) => decoder::<U8I8<M>, Lookup<false, 2>, 3>(),
+        (Some(ClosedForm::Magnitude), ..) => decoder::<U8I8, Magnitude, 1>(),
+        (Some(_), ..) => decoder::<U8I8, Integer, 1>(),
+        (None, 1, true) => decoder::<U8I8, Lookup<true, 2>, 1>(),
+        (None, 1, false) => decoder::<U8I8, Lookup<false, 2>, 1>(),
+        (None, 2, true) => decoder::<U8I8, Lookup<true, 2>, 2>(),
+        (None, 2, false) if w.table.seven_bits => decoder::<U8I8, Lookup<false, 1>, 2>(),
+        (None, 2, false) => decoder::<U8I8, Lookup<false, 2>, 2>(),
+        (None, _, true) => decoder::<U8I8, Lookup<true, 2>, 3>(),
+        (None, _, false) => decoder::<U8I8, Lookup<false, 2>, 3>(),
     }
 }
 
-impl<M: Dpbusd> Microkernels<1> for U8I8<M> {
+impl Microkernels<1> for U8I8 {
     const WHOLE: &'static [Microkernel<Self>] =
         &[whole::<Self, 1, 2, 4>(), whole::<Self, 1, 1, 8>()];
     const GROUPS: &'static [Groups] = &[groups::<Self, 1, 2, 2>(), groups::<Self, 1, 1, 4>()];
@@ -76,7 +63,7 @@ impl<M: Dpbusd> Microkernels<1> for U8I8<M> {
         &[multiplied::<Self, 1, 2, 3>(), multiplied::<Self, 1, 1, 6>()];
 }
 
-impl<M: Dpbusd> Microkernels<2> for U8I8<M> {
+impl Microkernels<2> for U8I8 {
     const WHOLE: &'static [Microkernel<Self>] =
         &[whole::<Self, 2, 2, 2>(), whole::<Self, 2, 1, 4>()];
     const GROUPS: &'static [Groups] = &[groups::<Self, 2, 2, 1>(), groups::<Self, 2, 1, 2>()];
@@ -84,7 +71,7 @@ impl<M: Dpbusd> Microkernels<2> for U8I8<M> {
         &[multiplied::<Self, 2, 2, 2>(), multiplied::<Self, 2, 1, 3>()];
 }
 
-impl<M: Dpbusd> Microkernels<3> for U8I8<M> {
+impl Microkernels<3> for U8I8 {
     const WHOLE: &'static [Microkernel<Self>] =
         &[whole::<Self, 3, 2, 1>(), whole::<Self, 3, 1, 3>()];
     const GROUPS: &'static [Groups] = &[];
@@ -95,8 +82,8 @@ impl<M: Dpbusd> Microkernels<3> for U8I8<M> {
 /// The magnitudes of a line by planes, and bytes that have the signs of its weights and are never zero.
 type Line<const P: usize> = ([Bytes; P], Bytes);
 
-impl<M: Dpbusd> Int for U8I8<M> {
-    type Sums = I32x8<M::Isa>;
+impl Int for U8I8 {
+    type Sums = I32x8<AvxVnni>;
     type Limb = i8;
     type Regs<'a> = Regs;
     type Line<const P: usize> = Line<P>;
@@ -105,11 +92,11 @@ impl<M: Dpbusd> Int for U8I8<M> {
     const FLUSH_WORDS: usize = KC;
 
     with_features! { "avx2";
-        fn load(_isa: M::Isa, table: &QuantisedTable, lookups: usize) -> Regs {
+        fn load(_isa: AvxVnni, table: &QuantisedTable, lookups: usize) -> Regs {
             bytes::load(table, lookups)
         }
-        fn sum(_isa: M::Isa, v: __m256i) -> i64 { wide_sum(v) }
-        fn sum4(_isa: M::Isa, v: [__m256i; 4]) -> [i64; 4] {
+        fn sum(_isa: AvxVnni, v: __m256i) -> i64 { wide_sum(v) }
+        fn sum4(_isa: AvxVnni, v: [__m256i; 4]) -> [i64; 4] {
             let (ab, cd) = (_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
             let four = _mm256_hadd_epi32(ab, cd);
             let high = _mm256_extracti128_si256::<1>(four);
@@ -117,7 +104,7 @@ impl<M: Dpbusd> Int for U8I8<M> {
             bytemuck::cast(_mm256_cvtepi32_epi64(one))
         }
         fn store_line<const P: usize>(
-            _isa: M::Isa,
+            _isa: AvxVnni,
             weights: &Line<P>,
             to: &mut [PanelRow],
             line: usize,
@@ -133,52 +120,39 @@ impl<M: Dpbusd> Int for U8I8<M> {
             let words: &mut [u32; 16] = &mut to[P].as_chunks_mut().0[line];
             *words = bytemuck::cast(negative);
         }
-        fn compensation(_isa: M::Isa, magnitudes: &[[u32; 8]], signs: &[[u32; 8]]) -> i32 {
+        fn compensation(_isa: AvxVnni, magnitudes: &[[u32; 8]], signs: &[[u32; 8]]) -> i32 {
             bytes::negative_sum(magnitudes, signs)
         }
     }
 
-    #[inline(always)]
-    fn dot<const P: usize>(
-        isa: M::Isa,
-        weights: &Line<P>,
-        x: &[i8; LINE],
-        sums: &mut [__m256i; P],
-    ) {
-        let x: Bytes = bytemuck::cast(*x);
-        for j in 0..2 {
-            let x = sign::<M>(isa, x[j], weights.1[j]);
+    with_features! { "avx2,avxvnni";
+        fn dot<const P: usize>(
+            _isa: AvxVnni,
+            weights: &Line<P>,
+            x: &[i8; LINE],
+            sums: &mut [__m256i; P],
+        ) {
+            let x: Bytes = bytemuck::cast(*x);
+            for j in 0..2 {
+                let x = _mm256_sign_epi8(x[j], weights.1[j]);
+                for p in 0..P {
+                    sums[p] = _mm256_dpbusd_avx_epi32(sums[p], weights.0[p][j], x);
+                }
+            }
+        }
+        fn madd<const P: usize>(
+            _isa: AvxVnni,
+            sums: &mut [__m256i; P],
+            weights: &[__m256i; P],
+            negative: __m256i,
+            x: __m256i,
+        ) {
+            let x = _mm256_xor_si256(x, negative);
             for p in 0..P {
-                sums[p] = M::dpbusd(isa, sums[p], weights.0[p][j], x);
+                sums[p] = _mm256_dpbusd_avx_epi32(sums[p], weights[p], x);
             }
         }
     }
-
-    #[inline(always)]
-    fn madd<const P: usize>(
-        isa: M::Isa,
-        sums: &mut [__m256i; P],
-        weights: &[__m256i; P],
-        negative: __m256i,
-        x: __m256i,
-    ) {
-        let x = xor::<M>(isa, x, negative);
-        for p in 0..P {
-            sums[p] = M::dpbusd(isa, sums[p], weights[p], x);
-        }
-    }
-}
-
-#[inline(always)]
-fn sign<M: Dpbusd>(_isa: M::Isa, x: __m256i, signs: __m256i) -> __m256i {
-    // SAFETY: the token proves AVX2 (`Avx2Int`).
-    unsafe { _mm256_sign_epi8(x, signs) }
-}
-
-#[inline(always)]
-fn xor<M: Dpbusd>(_isa: M::Isa, x: __m256i, mask: __m256i) -> __m256i {
-    // SAFETY: as in `sign`.
-    unsafe { _mm256_xor_si256(x, mask) }
 }
 
 /// Signs of entries and those of a plane, as bytes that are never zero.
@@ -200,12 +174,12 @@ fn signs_of(mut entries: Bytes, plane: Option<u64>) -> Bytes {
 /// QINS linear.
 struct Magnitude;
 
-impl<M: Dpbusd> Decoder<U8I8<M>, 1> for Magnitude {
+impl Decoder<U8I8, 1> for Magnitude {
     const SIGNED: bool = true;
     const LOOKUP: bool = false;
 
     with_features! { "avx2";
-        fn decode(_isa: M::Isa, _regs: &Regs, codes: &[u8; LINE], signs: u64) -> Line<1> {
+        fn decode(_isa: AvxVnni, _regs: &Regs, codes: &[u8; LINE], signs: u64) -> Line<1> {
             let mut magnitudes: Bytes = bytemuck::cast(*codes);
             for half in &mut magnitudes {
                 *half = _mm256_subs_epu8(*half, _mm256_set1_epi8(1));
@@ -218,12 +192,12 @@ impl<M: Dpbusd> Decoder<U8I8<M>, 1> for Magnitude {
 /// int8.
 struct Integer;
 
-impl<M: Dpbusd> Decoder<U8I8<M>, 1> for Integer {
+impl Decoder<U8I8, 1> for Integer {
     const SIGNED: bool = false;
     const LOOKUP: bool = false;
 
     with_features! { "avx2";
-        fn decode(_isa: M::Isa, regs: &Regs, codes: &[u8; LINE], _signs: u64) -> Line<1> {
+        fn decode(_isa: AvxVnni, regs: &Regs, codes: &[u8; LINE], _signs: u64) -> Line<1> {
             let mut values: Bytes = bytemuck::cast(*codes);
             let mut magnitudes = values;
             for (value, magnitude) in values.iter_mut().zip(&mut magnitudes) {
@@ -238,14 +212,14 @@ impl<M: Dpbusd> Decoder<U8I8<M>, 1> for Integer {
 /// Any table, or half of one: see [`bytes::lookup`].
 struct Lookup<const SIGNED: bool, const HALVES: usize>;
 
-impl<M: Dpbusd, const SIGNED: bool, const HALVES: usize, const P: usize> Decoder<U8I8<M>, P>
+impl<const SIGNED: bool, const HALVES: usize, const P: usize> Decoder<U8I8, P>
     for Lookup<SIGNED, HALVES>
 {
     const SIGNED: bool = SIGNED;
     const LOOKUP: bool = true;
 
     #[inline(always)]
-    fn decode(_isa: M::Isa, regs: &Regs, codes: &[u8; LINE], signs: u64) -> Line<P> {
+    fn decode(_isa: AvxVnni, regs: &Regs, codes: &[u8; LINE], signs: u64) -> Line<P> {
         #[target_feature(enable = "avx2")]
         #[inline]
         fn inner<const P: usize, const HALVES: usize>(
