@@ -65,8 +65,9 @@ impl<'a> Codes<'a> {
         Row { codes: &self.row_codes(row).as_chunks().0[..full], signs }
     }
 
-    /// What is left of a row behind its full lines, padded by a code and by signs of 0.
-    #[inline(always)]
+    /// What is left of a row behind its full lines, padded by a code and by signs of 0. Not inlined: it is in every loop,
+    /// and seldom needed.
+    #[inline(never)]
     pub(crate) fn tail(&self, row: usize, pad: u8) -> Tail {
         let full = self.full_lines();
         let mut tail = Tail { codes: [[pad; LINE]], signs: [[0; 8]] };
