@@ -48,7 +48,7 @@ impl GemmTiles {
     pub fn new(w: &Weights<'_>, m: usize, kernel: Kernel, mode: Mode) -> Option<Self> {
         let (k, group, table) = (w.k(), w.group(), w.lut().image());
         let digits = digits(mode);
-        let from = kernel.tiles_from(&w.int(0..0, 0..k), digits)?;
+        let from = kernel.tiles_from(&w.int(0..0, 0..k))?;
         // Sums are in i32, their parts' sum in f64.
         let exact = mode.largest_sum(table.count, group) < 1 << 53 && group <= MOST_COLUMNS;
         let whole_steps = group >= k || group.is_multiple_of(STEP);
