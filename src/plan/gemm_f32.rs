@@ -6,7 +6,7 @@ use std::ops::Range;
 use lutmul_kernels::float::{KC, Order, PanelRow, TileSums, TileX};
 use lutmul_kernels::{Columns, Kernel, LINE, MC};
 
-use super::{Job, Loops, packed_area, padded};
+use super::{Job, Loops, packed_area, padded, padded_tokens};
 use crate::element::Element;
 use crate::error::Result;
 use crate::mat::MatRef;
@@ -40,7 +40,7 @@ pub(super) struct GemmF32 {
 
 impl GemmF32 {
     pub fn new(w: &Weights<'_>, m: usize, kernel: Kernel) -> Self {
-        let tokens = m.next_multiple_of(kernel.lanes());
+        let tokens = padded_tokens(m, kernel.lanes());
         Self { kernel, order: kernel.order(&w.float(0..0)), k: w.k(), tokens }
     }
 }

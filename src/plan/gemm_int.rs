@@ -7,7 +7,7 @@ use lutmul_kernels::int::{KC, Limbs, MULTIPLIED, Panel, PanelMut, PanelRow, Tile
 use lutmul_kernels::{Columns, Kernel, LINE, MC};
 
 use super::limbs::{LimbLine, Quantiser, digits, store};
-use super::{Job, Loops, packed_area};
+use super::{Job, Loops, packed_area, padded_tokens};
 use crate::element::Element;
 use crate::error::Result;
 use crate::mat::MatRef;
@@ -76,7 +76,7 @@ impl Block {
 impl GemmInt {
     pub fn new(w: &Weights<'_>, m: usize, kernel: Kernel, mode: Mode) -> Self {
         let limbs = kernel.gemm_limbs(digits(mode), w.lut().image().count);
-        let tokens = m.next_multiple_of(kernel.int_lanes(limbs));
+        let tokens = padded_tokens(m, kernel.int_lanes(limbs));
         Self { kernel, mode, limbs, tokens, group: w.group().max(1), k: w.k() }
     }
 

@@ -9,7 +9,7 @@ use lutmul_kernels::int::{Limbs, Operand};
 use lutmul_kernels::{Columns, Kernel, LINE};
 
 use super::limbs::{LimbLine, Quantiser, digits, store};
-use super::{Job, Loops, packed_area};
+use super::{Job, Loops, packed_area, padded_tokens};
 use crate::element::Element;
 use crate::error::Result;
 use crate::mat::MatRef;
@@ -53,7 +53,7 @@ impl GemmTiles {
         let exact = mode.largest_sum(table.count, group) < 1 << 53 && group <= MOST_COLUMNS;
         let whole_steps = group >= k || group.is_multiple_of(STEP);
         let limbs = Limbs::new(Operand::U8I8, digits);
-        let tokens = m.next_multiple_of(TOKENS);
+        let tokens = padded_tokens(m, TOKENS);
         let fits = m >= from && k > 0 && exact && whole_steps;
         fits.then_some(Self { kernel, mode, limbs, tokens, k })
     }
@@ -74,7 +74,7 @@ impl GemmTiles {
     /// Tokens of a block.
     fn block(&self) -> usize {
         let most = NC_BYTES / (self.digits() * self.steps() * STEP) / PAIR * PAIR;
-        most.clamp(PAIR, NC).min(self.tokens.next_multiple_of(PAIR))
+        most.clamp(PAIR, NC).min(self.tokens.min(NC).next_multiple_of(PAIR))
     }
 }
 

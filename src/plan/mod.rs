@@ -277,6 +277,11 @@ fn packed_area(tokens: usize, columns: usize) -> Result<usize> {
     area("packed activations", tokens, columns)
 }
 
+/// Tokens with their padding: more than there can be where that overflows, which [`packed_area`] refuses.
+fn padded_tokens(m: usize, lanes: usize) -> usize {
+    m.checked_next_multiple_of(lanes).unwrap_or(usize::MAX)
+}
+
 /// Columns with their padding.
 fn padded(k: usize) -> usize {
     k.div_ceil(LINE) * LINE
