@@ -71,9 +71,13 @@ pub(crate) fn choose(w: &Weights<'_>) -> &'static IntDecoder {
 }
 
 /// The decoder of a table of one plane.
-pub(crate) fn one_plane<O: Loops<Magnitude, 1>>(w: &Weights<'_>) -> Option<&'static IntDecoder>
+pub(crate) fn one_plane<O>(w: &Weights<'_>) -> Option<&'static IntDecoder>
 where
-    O: Int + Loops<Integer, 1> + Loops<Lookup<true>, 1> + Loops<Lookup<false>, 1>,
+    O: Int
+        + Loops<Magnitude, 1>
+        + Loops<Integer, 1>
+        + Loops<Lookup<true>, 1>
+        + Loops<Lookup<false>, 1>,
     Magnitude: Decoder<O, 1>,
     Integer: Decoder<O, 1>,
     Lookup<true>: Decoder<O, 1>,
