@@ -203,6 +203,10 @@ impl<'a> Plan<'a> {
     }
 
     /// Rows of W that a thread should do at a time: a multiple of this.
+    #[cfg_attr(
+        not(feature = "rayon"),
+        expect(dead_code, reason = "rows are divided among threads")
+    )]
     pub(crate) fn row_step(&self) -> usize {
         each!(self.packing.strategy, loops => loops.row_step())
     }

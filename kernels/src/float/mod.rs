@@ -1,7 +1,7 @@
 //! F32: what its kernels are handed, and what an instruction set brings for them.
 //!
-//! [`Float`] is a vector of floats on some ISA, [`Decoder`] a way to turn a line of codes into such vectors. The loops,
-//! [`gemv`] for few tokens and [`gemm`] for many, are written once over both. A [`FloatEntry`] lists what an ISA has.
+//! `Float` is a vector of floats on some ISA, `Decoder` a way to turn a line of codes into such vectors. The loops,
+//! gemv for few tokens and gemm for many, are written once over both. A `FloatEntry` lists what an ISA has.
 
 mod gemm;
 mod gemv;

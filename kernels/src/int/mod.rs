@@ -2,8 +2,8 @@
 //!
 //! An [`Operand`] says how weights and activations meet: as words (i16 · i16), or as bytes (u8 · i8, signs on x). The
 //! weights of a [`QuantisedTable`] are decoded into planes of one byte each, the activations cut into [`Limbs`]; products
-//! of both are summed exactly, in i32. [`Int`] is an operand on some ISA, [`Decoder`] a way to decode a line for it. The
-//! loops, [`gemv`] for few tokens and [`gemm`] for many, are written once over both.
+//! of both are summed exactly, in i32. `Int` is an operand on some ISA, `Decoder` a way to decode a line for it. The
+//! loops, gemv for few tokens and gemm for many, are written once over both.
 
 mod gemm;
 mod gemv;
