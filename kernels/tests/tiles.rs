@@ -6,6 +6,7 @@ mod support;
 
 use std::arch::asm;
 use std::process::Command;
+use std::sync::atomic::AtomicU8;
 
 use lutmul_kernels::int::Weights;
 use lutmul_kernels::int::tiles::{
@@ -230,9 +231,10 @@ fn forbid() {
 fn small_stack() {
     let (ready, wait) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let memory = Box::leak(vec![0u8; 2048].into_boxed_slice());
-        let stack =
-            libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: memory.len() };
+        // Atomics, because what is written to them is written through a shared reference.
+        static MEMORY: [AtomicU8; 2048] = [const { AtomicU8::new(0) }; 2048];
+        let ss_sp = MEMORY.as_ptr().cast_mut().cast();
+        let stack = libc::stack_t { ss_sp, ss_flags: 0, ss_size: MEMORY.len() };
         // SAFETY: the memory is there for ever.
         let set = unsafe { libc::sigaltstack(&stack, std::ptr::null_mut()) };
         ready.send(set == 0).expect("the test waits");
