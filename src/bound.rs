@@ -49,7 +49,7 @@ use lutmul_kernels::int::MULTIPLIED;
 use crate::element::Element;
 use crate::error::{Error, Result, area};
 use crate::mat::MatRef;
-use crate::options::Mode;
+use crate::mode::Mode;
 use crate::quantize::{TokenScale, max_abs, multiplier};
 use crate::weights::Weights;
 

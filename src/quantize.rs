@@ -13,7 +13,7 @@
 use lutmul_kernels::LINE;
 use lutmul_kernels::int::{MULTIPLIED, round_half_even};
 
-use crate::options::Mode;
+use crate::mode::Mode;
 
 /// How a token's activations become integers: `X = round(x · inv)`, `x ≈ X · step`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -10,7 +10,8 @@ use super::{CHUNK, Job, Loops, packed_area, scale};
 use crate::element::Element;
 use crate::error::Result;
 use crate::mat::MatRef;
-use crate::options::{Mode, Threads};
+use crate::mode::Mode;
+use crate::options::Threads;
 use crate::quantize::TokenScale;
 use crate::weights::Weights;
 

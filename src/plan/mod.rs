@@ -21,8 +21,9 @@ use crate::element::Element;
 use crate::epilogue::Epilogue;
 use crate::error::{Error, Result, area};
 use crate::mat::MatRef;
+use crate::mode::Mode;
 use crate::needs::Needs;
-use crate::options::{Mode, Options, Threads};
+use crate::options::{Options, Threads};
 use crate::quantize::TokenScale;
 use crate::weights::{GroupIndex, NonFinite, Weights};
 
