@@ -6,10 +6,7 @@
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use lutmul::{
-    Epilogue, Format, Granularity, MatMut, MatRef, Mode, Options, Threads, Weights, Workspace,
-    matmul,
-};
+use lutmul::{Context, Format, Granularity, Mode, Options, Threads, Weights};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
@@ -17,7 +14,7 @@ use rand_distr::StandardNormal;
 const TOKENS: usize = 512;
 
 fn products(c: &mut Criterion) {
-    let options = Options::new().unwrap_or_else(|error| panic!("{error}")).threads(Threads::One);
+    let options = Options::new().with_threads(Threads::One);
     let mut rng = StdRng::seed_from_u64(1);
     let mut gaussian = |len: usize| -> Vec<f32> {
         (0..len).map(|_| rng.sample::<f32, _>(StandardNormal)).collect()
@@ -29,24 +26,18 @@ fn products(c: &mut Criterion) {
                 .unwrap_or_else(|error| panic!("{error}"));
             for mode in Mode::ALL {
                 for m in [1, 4, 16, TOKENS] {
-                    product(c, &w, &format, &x[..m * k], m, &options.mode(mode));
+                    product(c, &w, &format, &x[..m * k], options.with_mode(mode));
                 }
             }
         }
     }
 }
 
-fn product(
-    c: &mut Criterion,
-    w: &Weights<'_>,
-    format: &Format,
-    x: &[f32],
-    m: usize,
-    options: &Options,
-) {
+fn product(c: &mut Criterion, w: &Weights<'_>, format: &Format, x: &[f32], options: Options) {
     let (n, k) = (w.n(), w.k());
+    let m = x.len() / k;
     let mut y = vec![0.0f32; m * n];
-    let mut workspace = Workspace::new();
+    let mut context = Context::from(options);
     let mut group = c.benchmark_group(format!("{} {n}x{k}", options.mode));
     // Elements are multiply-adds, bytes those of the weights.
     group.throughput(Throughput::ElementsAndBytes {
@@ -54,11 +45,7 @@ fn product(
         bytes: w.bytes() as u64,
     });
     group.bench_function(format!("{format}, {m} tokens"), |b| {
-        b.iter(|| {
-            let x = MatRef::new(x, m, k)?;
-            let y = MatMut::new(&mut y, m, n)?;
-            matmul(w, x, y, &Epilogue::default(), options, &mut workspace)
-        });
+        b.iter(|| w.matmul(x, &mut y, &mut context));
     });
     group.finish();
 }

@@ -1,6 +1,6 @@
 //! Encode a layer, multiply by it, compare with f32: `cargo run --release --example quickstart`.
 
-use lutmul::{Epilogue, Format, Granularity, MatMut, MatRef, Options, Weights, Workspace, matmul};
+use lutmul::{Context, Format, Granularity, Weights};
 
 fn main() -> lutmul::Result<()> {
     let (m, n, k) = (4, 1024, 768); // tokens, out features, in features
@@ -16,9 +16,8 @@ fn main() -> lutmul::Result<()> {
 
     let weights = Weights::encode(&w, (n, k), &Format::QinsLinear, Granularity::Row)?;
     let mut y = vec![0f32; m * n];
-    let (from, to) = (MatRef::new(&x, m, k)?, MatMut::new(&mut y, m, n)?);
-    let options = Options::new()?; // the best kernel of this CPU, all threads
-    matmul(&weights, from, to, &Epilogue::default(), &options, &mut Workspace::new())?;
+    let mut context = Context::new(); // f32 sums, the best kernel of this CPU, all threads
+    weights.matmul(&x, &mut y, &mut context)?;
 
     let (mut error, mut signal) = (0.0, 0.0);
     for (i, y) in y.iter().enumerate() {
@@ -27,7 +26,7 @@ fn main() -> lutmul::Result<()> {
         error += (y - exact).powi(2);
         signal += exact.powi(2);
     }
-    println!("kernel: {}", options.kernel.name());
+    println!("kernel: {}", context.options.kernel()?);
     println!("bytes: {} instead of {}", weights.bytes(), 4 * w.len());
     println!("error of the weights: {:.1} dB", weights.error_report(&w)?.sqnr_db);
     println!("relative error of the products: {:.1e}", (error / signal).sqrt());

@@ -3,9 +3,9 @@
 use crate::aligned::Aligned;
 use crate::element::Element;
 use crate::error::{Error, Result};
-use crate::mat::MatRef;
+use crate::mat::{IntoMatRef, MatRef};
 use crate::needs::Needs;
-use crate::options::{Options, Threads};
+use crate::options::Options;
 use crate::plan::{Packing, Plan};
 use crate::quantize::TokenScale;
 use crate::weights::Weights;
@@ -18,8 +18,7 @@ use crate::weights::Weights;
 /// the kernel's lanes) × `k` (rounded up to 64).
 ///
 /// ```
-/// use lutmul::{Activations, Epilogue, Format, Granularity, MatMut, MatRef, Options, Weights};
-/// use lutmul::{Workspace, matmul_packed};
+/// use lutmul::{Activations, Context, Format, Granularity, Weights};
 ///
 /// // The three projections of an attention take the same x: it is packed once.
 /// let (m, k, n) = (4, 64, 16);
@@ -29,14 +28,13 @@ use crate::weights::Weights;
 /// };
 /// let projections = [layer(0.3)?, layer(0.5)?, layer(0.7)?];
 /// let x = vec![0.5f32; m * k];
-/// let (options, workspace) = (Options::new()?, Workspace::new());
 ///
+/// let mut context = Context::new();
 /// let mut packed = Activations::new();
-/// packed.pack(&projections[0], MatRef::new(&x, m, k)?, &options)?;
+/// packed.pack(&x, &projections[0], &context.options)?;
 /// for w in &projections {
 ///     let mut y = vec![0f32; m * n];
-///     let to = MatMut::new(&mut y, m, n)?;
-///     matmul_packed(w, &packed, to, &Epilogue::default(), &options, workspace.scratch())?;
+///     w.matmul(&packed, &mut y, &mut context)?;
 /// }
 /// # Ok::<(), lutmul::Error>(())
 /// ```
@@ -57,32 +55,29 @@ impl Activations {
         Self::default()
     }
 
-    /// Packs x, `[m, k]`, for products with `w` and weights like it.
+    /// Packs x, `[m, k]`, for products with `w` and weights like it, with these options.
     ///
     /// # Errors
-    /// x has another number of columns than the weights, or its packed size overflows.
-    pub fn pack<X: Element>(
+    /// x has another number of columns than the weights, its packed size overflows, and what
+    /// [`Plan::new`] refuses.
+    pub fn pack<'x>(
         &mut self,
+        x: impl IntoMatRef<'x>,
         w: &Weights<'_>,
-        x: MatRef<'_, X>,
         options: &Options,
     ) -> Result<()> {
-        check(x, w.k())?;
         self.packed_for = None;
-        self.pack_for(&Plan::new(w, x.rows(), options)?, x, options.threads)
+        let x = x.into_mat_ref(w.k())?;
+        check(x, w.k())?;
+        self.pack_for(&Plan::new(w, x.rows(), options)?, x)
     }
 
     /// The same for a plan of as many tokens.
-    pub(crate) fn pack_for<X: Element>(
-        &mut self,
-        plan: &Plan<'_>,
-        x: MatRef<'_, X>,
-        threads: Threads,
-    ) -> Result<()> {
+    pub(crate) fn pack_for<X: Element>(&mut self, plan: &Plan<'_>, x: MatRef<'_, X>) -> Result<()> {
         let packing = plan.packing();
         check(x, packing.k)?;
         self.packed_for = None;
-        packing.pack(x, self.packed.take(packing.len()?), &mut self.tokens, threads);
+        packing.pack(x, self.packed.take(packing.len()?), &mut self.tokens, plan.threads());
         self.packed_for = Some(*packing);
         Ok(())
     }

@@ -92,7 +92,7 @@ impl ErrorBound {
 /// let x: Vec<f32> = (0..64).map(|i| (i as f32 * 0.11).cos()).collect();
 /// let w = Weights::encode(&w, (3, 64), &Format::QinsLinear, Granularity::Row)?;
 ///
-/// let x = MatRef::new(&x, 1, 64)?;
+/// let x = MatRef::new(&x, (1, 64))?;
 /// let a24 = error_bound(&w, 0..3, x, Mode::A24)?;
 /// let a8 = error_bound(&w, 0..3, x, Mode::A8)?;
 /// assert!(a24[0].arithmetic < 1e-5 && a8[0].arithmetic < 0.2);

@@ -24,7 +24,7 @@ struct Line([u8; 64]);
 ///
 /// let mapped: &[u8] = &[1, 2, 3, 4];
 /// let codes = Bytes::from(Buffer::copy(mapped));
-/// let w = Weights::new((2, 2), Lut::int8(), codes, None, Scales::tensor(2, 2, 0.5)?)?;
+/// let w = Weights::new(codes, (2, 2), Lut::int8(), Scales::tensor(0.5, (2, 2))?)?;
 /// assert_eq!(w.at(1, 1), 2.0);
 /// # Ok::<(), lutmul::Error>(())
 /// ```

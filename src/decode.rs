@@ -74,7 +74,7 @@ impl Weights<'_> {
     pub(crate) fn decode_row(&self, row: usize, out: &mut [f32]) {
         let k = self.k();
         let codes = &self.codes()[row * k..][..k];
-        let block = self.scales().granularity().block(self.n(), k).1;
+        let block = self.scales().granularity().block((self.n(), k)).1;
         let parts = out.chunks_mut(block).zip(codes.chunks(block));
         for ((out, codes), scale) in parts.zip(self.scales().row(row)) {
             for (out, code) in out.iter_mut().zip(codes) {
@@ -109,12 +109,14 @@ mod tests {
     use crate::{Bytes, Granularity, Lut, NonFinite, Scales, bf16, f16};
 
     fn weights(n: usize, k: usize, granularity: Granularity) -> Weights<'static> {
-        let (rows, cols) = granularity.grid(n, k);
+        let (rows, cols) = granularity.grid((n, k));
         let values = (0..rows * cols).map(|i| 0.3 + i as f32).collect();
-        let scales = Scales::new(granularity, n, k, values).unwrap();
+        let scales = Scales::new(values, (n, k), granularity).unwrap();
         let codes: Vec<u8> = (0..n * k).map(|i| (i * 37 % 256) as u8).collect();
         let signs: Vec<u8> = (0..n * k.div_ceil(8)).map(|i| (i * 91 % 256) as u8).collect();
-        Weights::new((n, k), Lut::qins_linear(), codes, Some(Bytes::Owned(signs)), scales).unwrap()
+        Weights::new(codes, (n, k), Lut::qins_linear(), scales)
+            .and_then(|w| w.with_signs(Bytes::Owned(signs)))
+            .unwrap()
     }
 
     #[test]
@@ -165,8 +167,8 @@ mod tests {
 
     #[test]
     fn used_nan_codes() {
-        let scales = Scales::tensor(2, 3, 1.0).unwrap();
-        let w = Weights::new((2, 3), Lut::e4m3(), vec![0, 1, 2, 3, 0x7F, 5], None, scales).unwrap();
+        let scales = Scales::tensor(1.0, (2, 3)).unwrap();
+        let w = Weights::new(vec![0, 1, 2, 3, 0x7F, 5], (2, 3), Lut::e4m3(), scales).unwrap();
         let mut out = [0f32; 6];
         let error = w.decode(&mut out).unwrap_err();
         assert!(matches!(error, Error::NonFinite { row: 1, col: 1, .. }), "{error}");

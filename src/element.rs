@@ -123,7 +123,7 @@ impl Element for bf16 {
 ///
 /// let file = [0u8, 0, 0, 0x80, 0x3F, 0, 0, 0, 0x40]; // a byte, then 1 and 2 as f32
 /// let x: &[Unaligned<f32>] = bytemuck::cast_slice(&file[1..]);
-/// assert_eq!(MatRef::new(x, 1, 2)?.row(0), [Unaligned(1.0), Unaligned(2.0)]);
+/// assert_eq!(MatRef::new(x, (1, 2))?.row(0), [Unaligned(1.0), Unaligned(2.0)]);
 /// # Ok::<(), lutmul::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Zeroable, bytemuck::Pod)]

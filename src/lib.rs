@@ -7,16 +7,16 @@
 //! the CPU has, and takes the best.
 //!
 //! ```
-//! use lutmul::{Epilogue, Format, Granularity, MatMut, MatRef, Options, Weights, Workspace, matmul};
+//! use lutmul::{Context, Format, Granularity, Weights};
 //!
 //! let (m, n, k) = (2, 3, 64); // tokens, out features, in features
 //! let w: Vec<f32> = (0..n * k).map(|i| (i as f32 * 0.37).sin()).collect();
 //! let x: Vec<f32> = (0..m * k).map(|i| (i as f32 * 0.11).cos()).collect();
 //!
 //! let weights = Weights::encode(&w, (n, k), &Format::QinsLinear, Granularity::Row)?;
+//! let mut context = Context::new(); // kernel, mode, threads, and memory: made once
 //! let mut y = vec![0f32; m * n];
-//! let (from, to) = (MatRef::new(&x, m, k)?, MatMut::new(&mut y, m, n)?);
-//! matmul(&weights, from, to, &Epilogue::default(), &Options::new()?, &mut Workspace::new())?;
+//! weights.matmul(&x, &mut y, &mut context)?;
 //!
 //! let first: f32 = x[..k].iter().zip(&w[..k]).map(|(x, w)| x * w).sum();
 //! assert!((y[0] - first).abs() < 0.05);
@@ -43,11 +43,12 @@
 //! - Weights from floats: [`Weights::encode`]. What it cost: [`Weights::error_report`].
 //! - Weights that are codes already: [`Weights::new`] with a [`Lut`] and [`Scales`].
 //! - Weights in a file: the module `checkpoint` (feature `checkpoint`).
-//! - A product: [`matmul`]. Several matrices with the same x: [`Activations`] and [`matmul_packed`].
-//!   Threads of one's own: [`matmul_rows`].
-//! - No allocation in a product: [`Needs`] and [`Workspace::reserve`]. No other thread than this one, in anything:
-//!   [`Threads::install`]. Elements at any address: [`Unaligned`].
-//! - What follows the sum, fused into the store: [`Epilogue`] (bias, [`Activation`], adding to y).
+//! - A product: [`Weights::matmul`]. What follows the sum, fused into the store (bias, [`Activation`], adding to y),
+//!   and rows for threads of one's own: [`Weights::product`]. Several matrices with the same x: [`Activations`].
+//! - Kernel, [`Mode`] and threads of it: [`Context`]. Arrays whose rows lie apart: [`MatRef`], [`MatMut`], and views of
+//!   `ndarray` with that feature. Elements at any address: [`Unaligned`].
+//! - No allocation in a product: [`Needs`] and [`Context::reserve`]. No other thread than this one, in anything:
+//!   [`Threads::install`].
 //! - Floats again, whole, by rows, or by a list of rows: [`Weights::decode`],
 //!   [`Weights::decode_rows`], [`Weights::decode_list`].
 //! - The definition in f64, to test against: [`reference`](mod@reference). How far from it a product may be:
@@ -61,7 +62,7 @@
 //!   as long as no product and no sum leaves the range of normal f32 numbers ([`bound`](mod@bound) says what
 //!   is added then).
 //! - The order of an output's sum depends on k, the kernel and the loop shape only. The shape follows from
-//!   m and the scales. So neither threads nor [ranges of rows](matmul_rows), strides or alignment ever
+//!   m and the scales. So neither threads nor [ranges of rows](Product::rows), strides or alignment ever
 //!   change a bit. Another kernel or another m may.
 //! - NaN and infinity in x go where IEEE 754 sends them, and so do those in the table with
 //!   [`NonFinite::Propagate`]. Without it a code *in use* whose entry is NaN or infinite is an error that
@@ -102,11 +103,12 @@
 //! |---|---|---|
 //! | `rayon` | yes | products, encoding and scans share rayon's current pool ([`Threads`]) |
 //! | `huge-pages` | yes | memory of lutmul's own is on huge pages where Linux has them ([`Buffer`]) |
+//! | `ndarray` | no | x and y may be arrays of the crate `ndarray`, or views of them |
 //! | `checkpoint` | no | reading and writing lutmul's own safetensors files, memory-mapped |
 //! | `gather` | no | kernels that gather, listed last and never chosen: baselines for benches |
 //!
-//! The environment variable `LUTMUL_ISA` names the kernel that [`Options::new`] takes. One that this CPU
-//! can't run is an error. [`kernel`](fn@kernel) finds one by name.
+//! The environment variable `LUTMUL_ISA` names the kernel that products take which are not told otherwise
+//! ([`Kernel::from_env`]). One that this CPU can't run is an error of theirs, never a silent fallback.
 
 mod activation;
 mod activations;
@@ -117,15 +119,19 @@ mod buffer;
 pub mod bytes;
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
+mod context;
 mod decode;
 mod element;
 mod encode;
 mod epilogue;
 mod error;
 mod format;
+mod kernel;
 mod lut;
 mod mat;
 mod mode;
+#[cfg(feature = "ndarray")]
+mod ndarray;
 mod needs;
 mod options;
 mod plan;
@@ -137,29 +143,29 @@ mod scales;
 mod show;
 mod threads;
 mod weights;
-mod workspace;
 
 pub use activation::Activation;
 pub use activations::Activations;
 pub use buffer::Buffer;
 pub use bytes::Bytes;
+pub use context::Context;
 pub use element::{Element, Unaligned};
 pub use epilogue::Epilogue;
 pub use error::{Error, Result};
 pub use format::Format;
 pub use half::{bf16, f16};
+pub use kernel::{Kernel, KernelInfo};
 pub use lut::Lut;
-pub use lutmul_kernels::{Kernel, KernelInfo, QuantisedTable, reset_environment};
-pub use mat::{MatMut, MatRef};
+pub use lutmul_kernels::{QuantisedTable, reset_environment};
+pub use mat::{IntoMatMut, IntoMatRef, MatMut, MatRef};
 pub use mode::Mode;
 pub use needs::Needs;
-pub use options::{Options, Threads, check_environment, kernel};
+pub use options::{Options, Threads, check_environment};
 pub use plan::{Plan, Shape};
-pub use product::{matmul, matmul_packed, matmul_rows};
+pub use product::{Input, Product};
 pub use report::ErrorReport;
 pub use scales::{Granularity, Scales};
 pub use weights::{NonFinite, Weights, sign_stride};
-pub use workspace::{Pool, Scratch, Workspace};
 
 /// The most threads that programs should make for products: what asks for more has got a number wrong, and
 /// would wait for minutes until it had them. The C ABI and lutmul's own programs refuse to.

@@ -7,7 +7,7 @@ use crate::weights::Weights;
 
 /// Memory that products need: for packed activations, and for each thread.
 ///
-/// What has it [reserved](crate::Workspace::reserve) allocates nothing in a product that needs no more.
+/// What has it [reserved](crate::Context::reserve) allocates nothing in a product that needs no more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Floats of packed activations.

@@ -2,9 +2,8 @@
 
 use std::cell::Cell;
 
-use lutmul_kernels::{Kernel, KernelInfo};
-
 use crate::error::{Error, Result};
+use crate::kernel::Kernel;
 use crate::mode::Mode;
 
 /// Who works on a product.
@@ -18,16 +17,16 @@ pub enum Threads {
     Rayon,
 }
 
-/// How to multiply.
-#[derive(Clone, Copy, Debug)]
+/// How to multiply: which kernel, which mode, whose threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// The kernel.
-    pub kernel: Kernel,
-    /// The compute mode.
+    /// How activations and sums are represented.
     pub mode: Mode,
-    /// The threads.
+    /// Who works on a product.
     pub threads: Threads,
+    /// The kernel, if it was chosen by hand.
+    kernel: Option<Kernel>,
 }
 
 thread_local! {
@@ -37,7 +36,7 @@ thread_local! {
 
 impl Threads {
     /// Runs `work`, in which these threads do what lutmul would else hand to rayon's current pool: encoding,
-    /// decoding, reports and scans, and products with the [`Options`] made there.
+    /// decoding, reports and scans, and products with the [`Options`] and contexts made there.
     ///
     /// ```
     /// use lutmul::{Format, Granularity, Threads, Weights};
@@ -70,32 +69,39 @@ impl Threads {
 }
 
 impl Options {
-    /// F32 with the best kernel of this CPU, or the one that the environment variable `LUTMUL_ISA`
-    /// names, on rayon's current pool (without that feature: on the calling thread).
-    ///
-    /// # Errors
-    /// `LUTMUL_ISA` names no kernel, or one that this CPU can't run.
-    pub fn new() -> Result<Self> {
-        let kernel = match std::env::var_os("LUTMUL_ISA") {
-            None => Kernel::best(),
-            Some(name) => kernel(&name.to_string_lossy())?,
-        };
-        Ok(Self::with_kernel(kernel))
+    /// F32 with the kernel of [`Kernel::from_env`], on rayon's current pool (without that feature, and within
+    /// [`Threads::install`] of one thread: on the calling thread).
+    pub fn new() -> Self {
+        Self { mode: Mode::F32, threads: Threads::current(), kernel: None }
     }
 
-    /// F32 with a kernel of the caller's choice, threads as in [`Options::new`].
-    pub fn with_kernel(kernel: Kernel) -> Self {
-        Self { kernel, mode: Mode::F32, threads: Threads::current() }
+    /// The same with a kernel of the caller's choice.
+    pub fn with_kernel(self, kernel: Kernel) -> Self {
+        Self { kernel: Some(kernel), ..self }
     }
 
     /// The same in another mode.
-    pub fn mode(self, mode: Mode) -> Self {
+    pub fn with_mode(self, mode: Mode) -> Self {
         Self { mode, ..self }
     }
 
     /// The same with other threads.
-    pub fn threads(self, threads: Threads) -> Self {
+    pub fn with_threads(self, threads: Threads) -> Self {
         Self { threads, ..self }
+    }
+
+    /// The kernel that products take.
+    ///
+    /// # Errors
+    /// None was chosen, and `LUTMUL_ISA` names none, or one that can't run here.
+    pub fn kernel(&self) -> Result<Kernel> {
+        self.kernel.map_or_else(Kernel::from_env, Ok)
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -111,28 +117,4 @@ pub fn check_environment() -> Result<()> {
         Some(why) => Err(Error::Environment { why }),
         None => Ok(()),
     }
-}
-
-/// The kernel of that name.
-///
-/// # Errors
-/// There is none in this build, or this CPU can't run it.
-pub fn kernel(name: &str) -> Result<Kernel> {
-    let list = |names: &mut dyn Iterator<Item = &'static str>| names.collect::<Vec<_>>().join(", ");
-    let info =
-        KernelInfo::all().find(|info| info.name() == name).ok_or_else(|| Error::Unknown {
-            what: "kernel",
-            got: name.into(),
-            known: list(&mut KernelInfo::all().map(KernelInfo::name)),
-        })?;
-    info.kernel().ok_or_else(|| {
-        let available = list(&mut Kernel::available().map(Kernel::name));
-        match info.refusal() {
-            Some(why) => Error::RefusedKernel { name: name.into(), why, available },
-            None => {
-                let missing = list(&mut info.missing());
-                Error::UnsupportedKernel { name: name.into(), missing, available }
-            }
-        }
-    })
 }

@@ -25,8 +25,8 @@ pub struct Product {
 pub fn weight(w: &Weights, row: usize, col: usize) -> f64 {
     assert!(row < w.n() && col < w.k(), "({row}, {col}) is not within {}×{}", w.n(), w.k());
     let code = w.codes()[row * w.k() + col];
-    let (block_rows, block_cols) = w.scales().granularity().block(w.n(), w.k());
-    let (_, grid_cols) = w.scales().granularity().grid(w.n(), w.k());
+    let (block_rows, block_cols) = w.scales().granularity().block((w.n(), w.k()));
+    let (_, grid_cols) = w.scales().granularity().grid((w.n(), w.k()));
     let scale = w.scales().values()[row / block_rows * grid_cols + col / block_cols];
     let negative = match w.signs() {
         Some(signs) => signs[row * w.k().div_ceil(8) + col / 8] & (1 << (col % 8)) != 0,
@@ -93,9 +93,10 @@ mod tests {
 
     /// 2 × 3, a sign plane, a scale for every group of two.
     fn small() -> Weights<'static> {
-        let scales = Scales::new(Granularity::Group(2), 2, 3, vec![1.0, 0.5, 2.0, 4.0]).unwrap();
+        let scales = Scales::new(vec![1.0, 0.5, 2.0, 4.0], (2, 3), Granularity::Group(2)).unwrap();
         let signs = Bytes::Owned(vec![0b010, 0b100]);
-        Weights::new((2, 3), Lut::qins_linear(), vec![2, 3, 5, 1, 2, 4], Some(signs), scales)
+        Weights::new(vec![2, 3, 5, 1, 2, 4], (2, 3), Lut::qins_linear(), scales)
+            .and_then(|w| w.with_signs(signs))
             .unwrap()
     }
 
@@ -112,8 +113,8 @@ mod tests {
 
     #[test]
     fn empty_products_are_zero() {
-        let scales = Scales::tensor(2, 0, 1.0).unwrap();
-        let w = Weights::new((2, 0), Lut::int8(), vec![], None, scales).unwrap();
+        let scales = Scales::tensor(1.0, (2, 0)).unwrap();
+        let w = Weights::new(vec![], (2, 0), Lut::int8(), scales).unwrap();
         assert_eq!(matmul::<f32>(&w, &[], 3).unwrap().y, [0.0; 6]);
         assert!(matmul::<f32>(&w, &[], 0).unwrap().y.is_empty());
     }

@@ -164,8 +164,8 @@ mod tests {
 
     fn weights(codes: Vec<u8>) -> Weights<'static> {
         let shape = (2, codes.len() / 2);
-        let scales = Scales::tensor(shape.0, shape.1, 0.5).unwrap();
-        Weights::new(shape, Lut::int8(), codes, None, scales).unwrap()
+        let scales = Scales::tensor(0.5, (shape.0, shape.1)).unwrap();
+        Weights::new(codes, shape, Lut::int8(), scales).unwrap()
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub enum Granularity {
 
 impl Granularity {
     /// Rows and columns that one scale covers in an `n × k` matrix (never 0).
-    pub fn block(self, n: usize, k: usize) -> (usize, usize) {
+    pub fn block(self, (n, k): (usize, usize)) -> (usize, usize) {
         match self {
             Self::Tensor => (n.max(1), k.max(1)),
             Self::Row => (1, k.max(1)),
@@ -31,8 +31,8 @@ impl Granularity {
 
     /// Rows and columns of the grid of scales of an `n × k` matrix. What has no weights has no scales, but for
     /// the one of a tensor.
-    pub fn grid(self, n: usize, k: usize) -> (usize, usize) {
-        let (rows, cols) = self.block(n, k);
+    pub fn grid(self, (n, k): (usize, usize)) -> (usize, usize) {
+        let (rows, cols) = self.block((n, k));
         match self {
             Self::Tensor => (1, 1),
             Self::Row => (n, k.min(1)),
@@ -93,11 +93,11 @@ impl Scales {
     ///
     /// // 256 × 200 weights in blocks of 128 × 128: two by two of them, the right ones partial.
     /// let blocks = Granularity::Block(128, 128);
-    /// assert_eq!(blocks.grid(256, 200), (2, 2));
-    /// let scales = Scales::new(blocks, 256, 200, vec![0.1, 0.2, 0.3, 0.4])?;
+    /// assert_eq!(blocks.grid((256, 200)), (2, 2));
+    /// let scales = Scales::new(vec![0.1, 0.2, 0.3, 0.4], (256, 200), blocks)?;
     /// assert_eq!(scales.at(130, 0), 0.3);
     ///
-    /// let error = Scales::new(Granularity::Row, 256, 200, vec![1.0; 255]).unwrap_err();
+    /// let error = Scales::new(vec![1.0; 255], (256, 200), Granularity::Row).unwrap_err();
     /// assert_eq!(error.to_string(), "scales: expected 256 elements for 256×1, got 255");
     /// # Ok::<(), lutmul::Error>(())
     /// ```
@@ -107,11 +107,16 @@ impl Scales {
     /// (row and column are then those of the grid).
     ///
     /// Rows without columns had a scale each in files of former versions: so many values are fine, and dropped.
-    pub fn new(granularity: Granularity, n: usize, k: usize, mut values: Vec<f32>) -> Result<Self> {
-        if let (0, _) | (_, 0) = granularity.block(n, k) {
+    pub fn new(
+        mut values: Vec<f32>,
+        shape: (usize, usize),
+        granularity: Granularity,
+    ) -> Result<Self> {
+        let (n, k) = shape;
+        if let (0, _) | (_, 0) = granularity.block(shape) {
             return Err(Error::invalid("scales", format!("{granularity} has a size of 0")));
         }
-        let (rows, cols) = granularity.grid(n, k);
+        let (rows, cols) = granularity.grid(shape);
         let expected = area("scales", rows, cols)?;
         let of_rows = k == 0 && granularity == Granularity::Row && values.len() == n;
         if values.len() != expected && !of_rows {
@@ -126,15 +131,15 @@ impl Scales {
         if expected == 0 {
             values = Vec::new();
         }
-        Ok(Self { values, granularity, shape: (n, k) })
+        Ok(Self { values, granularity, shape })
     }
 
     /// One scale for the whole matrix.
     ///
     /// # Errors
     /// A scale that is NaN or infinite.
-    pub fn tensor(n: usize, k: usize, scale: f32) -> Result<Self> {
-        Self::new(Granularity::Tensor, n, k, vec![scale])
+    pub fn tensor(scale: f32, shape: (usize, usize)) -> Result<Self> {
+        Self::new(vec![scale], shape, Granularity::Tensor)
     }
 
     /// The values, row-major over the grid.
@@ -154,20 +159,19 @@ impl Scales {
 
     /// Scales in a row of the grid.
     pub(crate) fn row_len(&self) -> usize {
-        self.granularity.grid(self.shape.0, self.shape.1).1
+        self.granularity.grid(self.shape).1
     }
 
     /// The scales of a row of weights, one for every [`Granularity::block`]`.1` columns.
     pub fn row(&self, row: usize) -> &[f32] {
-        let (n, k) = self.shape;
         let cols = self.row_len();
-        let grid_row = row / self.granularity.block(n, k).0;
+        let grid_row = row / self.granularity.block(self.shape).0;
         &self.values[grid_row * cols..][..cols]
     }
 
     /// The scales of rows of weights, from `row` on, in one group of columns.
     pub(crate) fn column(&self, row: usize, group: usize, mut to: &mut [f32]) {
-        let block = self.granularity.block(self.shape.0, self.shape.1).0;
+        let block = self.granularity.block(self.shape).0;
         let grid_rows = self.values[group..].iter().step_by(self.row_len()).skip(row / block);
         if block == 1 {
             to.iter_mut().zip(grid_rows).for_each(|(to, scale)| *to = *scale);
@@ -186,7 +190,6 @@ impl Scales {
 
     /// The scale of a weight.
     pub fn at(&self, row: usize, col: usize) -> f32 {
-        let (n, k) = self.shape;
-        self.row(row)[col / self.granularity.block(n, k).1]
+        self.row(row)[col / self.granularity.block(self.shape).1]
     }
 }

@@ -4,26 +4,25 @@ use std::ops::Range;
 
 use lutmul_kernels::Columns;
 
+use crate::context::Pool;
 use crate::element::Element;
 use crate::options::Threads;
 use crate::plan::{Job, Plan};
-use crate::workspace::Pool;
 
-/// Computes all rows.
+/// Computes some rows, on the threads that the plan is for.
 pub(crate) fn run<Y: Element>(
     plan: &Plan<'_>,
     job: &Job<'_>,
+    rows: Range<usize>,
     y: &mut Columns<'_, Y>,
-    threads: Threads,
     scratch: &Pool,
 ) {
-    let n = job.w.n();
-    match threads {
-        Threads::One => piece(plan, job, 0..n, y, (0, scratch)),
+    match plan.threads() {
+        Threads::One => piece(plan, job, rows, y, (0, scratch)),
         #[cfg(feature = "rayon")]
         Threads::Rayon => {
-            let leaf = leaf(plan, job, rayon::current_num_threads());
-            fork(plan, job, 0..n, y.reborrow(), (leaf, scratch));
+            let leaf = leaf(plan, job, rows.len(), rayon::current_num_threads());
+            fork(plan, job, rows, y.reborrow(), (leaf, scratch));
         }
     }
 }
@@ -31,14 +30,13 @@ pub(crate) fn run<Y: Element>(
 /// Rows of the smallest piece of work: some pieces for each thread, so that a slow one holds up
 /// little, yet each long enough (64 KiB of codes) to be worth handing over.
 #[cfg(feature = "rayon")]
-fn leaf(plan: &Plan<'_>, job: &Job<'_>, threads: usize) -> usize {
+fn leaf(plan: &Plan<'_>, job: &Job<'_>, rows: usize, threads: usize) -> usize {
     const PIECES: usize = 8;
     const BYTES: usize = 1 << 16;
-    let n = job.w.n();
     if threads == 1 {
-        return n.max(1);
+        return rows.max(1);
     }
-    let rows = n.div_ceil(threads * PIECES).max(BYTES.div_ceil(job.w.k().max(1)));
+    let rows = rows.div_ceil(threads * PIECES).max(BYTES.div_ceil(job.w.k().max(1)));
     rows.next_multiple_of(plan.row_step())
 }
 
@@ -72,7 +70,7 @@ fn piece<Y: Element>(
     y: &mut Columns<'_, Y>,
     (thread, scratch): (usize, &Pool),
 ) {
-    scratch.with(thread, |scratch| plan.run(job, rows, y, scratch.take(plan.scratch_len())));
+    scratch.with(thread, plan.scratch_len(), |scratch| plan.run(job, rows, y, scratch));
 }
 
 /// Calls `work` with each chunk of a slice and its number.

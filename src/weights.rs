@@ -8,6 +8,7 @@ use lutmul_kernels::{Codes, LINE, int};
 
 use crate::bytes::Bytes;
 use crate::error::{Error, Result, area};
+use crate::kernel::Kernel;
 use crate::lut::Lut;
 use crate::options::Threads;
 use crate::scales::Scales;
@@ -58,7 +59,7 @@ pub(crate) enum GroupIndex {
 impl GroupIndex {
     fn new(scales: &Scales) -> Self {
         let (n, k) = scales.shape();
-        let group = scales.granularity().block(n, k).1;
+        let group = scales.granularity().block((n, k)).1;
         let last = k.div_ceil(group).saturating_sub(1);
         let lines = 0..k.div_ceil(LINE);
         // Without rows there is no use for an index, and k may be anything.
@@ -80,25 +81,28 @@ pub fn sign_stride(k: usize) -> usize {
     k.div_ceil(8)
 }
 
+/// Whether there are as many bytes as there should be.
+fn check(what: &'static str, got: usize, (rows, cols): (usize, usize)) -> Result<()> {
+    let expected = area(what, rows, cols)?;
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::Length { what, unit: "bytes", rows, cols, expected, got })
+}
+
 impl<'a> Weights<'a> {
-    /// Puts a matrix together.
+    /// Puts a matrix of weights without a sign plane together; [`Weights::with_signs`] adds one.
     ///
-    /// `codes` is `[n, k]` row-major. `signs`, where there are any, is `[n, ⌈k/8⌉]`: bit `k % 8` of
-    /// byte `k / 8` is set for a negative weight; bits beyond k are ignored.
+    /// `codes` is `[n, k]` row-major, and may be borrowed, owned, or shared.
     ///
     /// ```
     /// use lutmul::{Lut, Scales, Weights};
     ///
     /// // Two rows of three weights. Codes of QINS linear stand for c − 1; the sign plane is apart.
-    /// let codes: &[u8] = &[2, 3, 5, 1, 2, 4];
+    /// let codes: &[u8] = &[2, 3, 5, 1, 2, 4]; // borrowed; a Vec<u8> or a mapped file does as well
     /// let signs: &[u8] = &[0b010, 0b100];
-    /// let w = Weights::new(
-    ///     (2, 3),
-    ///     Lut::qins_linear(),
-    ///     codes, // borrowed; a Vec<u8> or a mapped file does as well
-    ///     Some(signs.into()),
-    ///     Scales::tensor(2, 3, 0.5)?,
-    /// )?;
+    /// let scales = Scales::tensor(0.5, (2, 3))?;
+    /// let w = Weights::new(codes, (2, 3), Lut::qins_linear(), scales)?.with_signs(signs)?;
     /// assert_eq!((w.at(0, 0), w.at(0, 1), w.at(1, 2)), (0.5, -1.0, -1.5));
     /// # Ok::<(), lutmul::Error>(())
     /// ```
@@ -106,32 +110,31 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// Wrong lengths, `n·k` beyond the address space, scales of another shape.
     pub fn new(
-        (n, k): (usize, usize),
-        lut: Lut,
         codes: impl Into<Bytes<'a>>,
-        signs: Option<Bytes<'a>>,
+        shape: (usize, usize),
+        lut: Lut,
         scales: Scales,
     ) -> Result<Self> {
-        let (codes, unit) = (codes.into(), "bytes");
-        let expected = area("codes", n, k)?;
-        if codes.len() != expected {
-            let (what, got) = ("codes", codes.len());
-            return Err(Error::Length { what, unit, rows: n, cols: k, expected, got });
+        let (codes, (n, k)) = (codes.into(), shape);
+        check("codes", codes.len(), (n, k))?;
+        if scales.shape() != shape {
+            return Err(Error::Shape { what: "scales", expected: shape, got: scales.shape() });
         }
-        if let Some(signs) = &signs {
-            let expected = area("signs", n, sign_stride(k))?;
-            if signs.len() != expected {
-                let (what, got) = ("signs", signs.len());
-                return Err(Error::Length { what, unit, rows: n, cols: k, expected, got });
-            }
-        }
-        if scales.shape() != (n, k) {
-            return Err(Error::Shape { what: "scales", expected: (n, k), got: scales.shape() });
-        }
-        let (name, scanned) = ("weights".into(), OnceLock::new());
+        let (name, signs, scanned) = ("weights".into(), None, OnceLock::new());
         let (non_finite, groups) = (NonFinite::Reject, GroupIndex::new(&scales));
-        let group = scales.granularity().block(n, k).1.min(k);
+        let group = scales.granularity().block(shape).1.min(k);
         Ok(Self { n, k, lut, codes, signs, scales, name, non_finite, groups, group, scanned })
+    }
+
+    /// Gives it a sign plane, `[n, ⌈k/8⌉]`: bit `k % 8` of byte `k / 8` of a row is set for a negative weight; bits beyond
+    /// k are ignored.
+    ///
+    /// # Errors
+    /// A plane of another length.
+    pub fn with_signs(self, signs: impl Into<Bytes<'a>>) -> Result<Self> {
+        let signs = signs.into();
+        check("signs", signs.len(), (self.n, sign_stride(self.k)))?;
+        Ok(Self { signs: Some(signs), ..self })
     }
 
     /// Gives the matrix the name that errors call it by.
@@ -210,8 +213,8 @@ impl<'a> Weights<'a> {
     }
 
     /// How a kernel decodes these weights: the name of a lookup or of a closed form.
-    pub fn decoder(&self, kernel: lutmul_kernels::Kernel) -> &'static str {
-        kernel.decoder(&self.float(0..0))
+    pub fn decoder(&self, kernel: Kernel) -> &'static str {
+        kernel.info().decoder(self)
     }
 
     /// One weight, decoded.
@@ -239,7 +242,7 @@ impl<'a> Weights<'a> {
 
     /// Some rows, as F32 kernels take them. With [`GroupIndex::Odd`], and without columns, scales are left at 1.
     pub(crate) fn float(&self, rows: Range<usize>) -> float::Weights<'_> {
-        let (block_rows, _) = self.scales.granularity().block(self.n, self.k);
+        let (block_rows, _) = self.scales.granularity().block((self.n, self.k));
         let (values, groups) = match &self.groups {
             _ if self.k == 0 => (&[1.0][..], Groups::Whole),
             GroupIndex::Whole => (self.scales.values(), Groups::Whole),

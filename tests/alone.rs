@@ -2,10 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
-use lutmul::{
-    Epilogue, Format, Granularity, Kernel, MatMut, MatRef, Options, Threads, Weights, Workspace,
-    matmul,
-};
+use lutmul::{Context, Format, Granularity, Kernel, MatMut, MatRef, Options, Threads, Weights};
 
 fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").expect("a list of threads").count()
@@ -23,11 +20,11 @@ fn one_thread_is_one_thread() {
             weights.error_report(&w).expect("a report");
             weights.decode(&mut vec![0f32; n * k]).expect("decoded");
             let (x, mut y) = (vec![0.5f32; m * k], vec![0f32; m * n]);
-            let options = Options::with_kernel(Kernel::best());
+            let options = Options::new().with_kernel(Kernel::best());
             assert_eq!(options.threads, Threads::One);
-            let (x, y) = (MatRef::new(&x, m, k).expect("x"), MatMut::new(&mut y, m, n).expect("y"));
-            matmul(&weights, x, y, &Epilogue::default(), &options, &mut Workspace::new())
-                .expect("a product");
+            let (x, y) =
+                (MatRef::new(&x, (m, k)).expect("x"), MatMut::new(&mut y, (m, n)).expect("y"));
+            weights.matmul(x, y, &mut Context::from(options)).expect("a product");
         }
     });
     assert_eq!(threads(), before);

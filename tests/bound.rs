@@ -3,6 +3,8 @@
 
 mod common;
 
+use common::with_signs;
+
 use std::collections::BTreeMap;
 
 use common::bad::{ones, text};
@@ -10,8 +12,7 @@ use common::kernels::kernels;
 use common::{GRANULARITIES, all_tables, contract, weights};
 use lutmul::bound::error_bound;
 use lutmul::{
-    Epilogue, Granularity, Lut, MatMut, MatRef, Mode, Options, Scales, Threads, Weights, Workspace,
-    matmul, reference,
+    Context, Granularity, Lut, MatMut, MatRef, Mode, Options, Scales, Threads, Weights, reference,
 };
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -19,9 +20,9 @@ use rand::rngs::StdRng;
 fn product(w: &Weights<'_>, x: &[f32], options: &Options) -> Vec<f32> {
     let m = x.len() / w.k();
     let mut y = vec![f32::NAN; m * w.n()];
-    let x = MatRef::new(x, m, w.k()).expect("x");
-    let to = MatMut::new(&mut y, m, w.n()).expect("y");
-    matmul(w, x, to, &Epilogue::default(), options, &mut Workspace::new()).expect("a product");
+    let x = MatRef::new(x, (m, w.k())).expect("x");
+    let to = MatMut::new(&mut y, (m, w.n())).expect("y");
+    w.matmul(x, to, &mut Context::from(*options)).expect("a product");
     y
 }
 
@@ -83,22 +84,25 @@ fn every_kernel_keeps_the_bounds() {
         let (x, by) = activations(&mut rng, kind, m * k);
         let w = weights(&mut rng, (n, k), &lut, signed, granularity);
         let scales = w.scales().values().iter().map(|s| s * by).collect();
-        let scales = Scales::new(granularity, n, k, scales).expect("scales");
+        let scales = Scales::new(scales, (n, k), granularity).expect("scales");
         let signs = w.signs().map(|s| s.to_vec().into());
-        let w = Weights::new((n, k), lut, w.codes().to_vec(), signs, scales).expect("weights");
+        let w = Weights::new(w.codes().to_vec(), (n, k), lut, scales)
+            .and_then(|w| with_signs(w, signs))
+            .expect("weights");
         let exact = reference::matmul(&w, &x, m).expect("a reference");
         let with_image = image_product(&w, &x);
-        let odd = granularity.block(n, k).1;
+        let odd = granularity.block((n, k)).1;
         for mode in Mode::ALL {
             if mode.is_integer() && odd < k && !odd.is_multiple_of(32) {
                 continue;
             }
-            let from = MatRef::new(&x, m, k).expect("x");
+            let from = MatRef::new(&x, (m, k)).expect("x");
             let bounds = error_bound(&w, 0..n, from, mode).expect("bounds");
             let some = error_bound(&w, 2..4, from, mode).expect("bounds");
             assert_eq!(some[..2], bounds[2..4]);
             for kernel in kernels() {
-                let options = Options::with_kernel(kernel).mode(mode).threads(Threads::One);
+                let options =
+                    Options::new().with_kernel(kernel).with_mode(mode).with_threads(Threads::One);
                 for (i, y) in product(&w, &x, &options).into_iter().enumerate() {
                     let bound = bounds[i];
                     // What f64 rounds in the sums to compare with.
@@ -155,11 +159,11 @@ fn integer_modes_come_close_to_their_bounds() {
     let w = ones(2, k);
     for mode in Mode::ALL.into_iter().filter(|mode| mode.is_integer()) {
         let x = quantised_badly(mode, k);
-        let from = MatRef::new(&x, 1, k).expect("x");
+        let from = MatRef::new(&x, (1, k)).expect("x");
         let bound = error_bound(&w, 0..2, from, mode).expect("bounds")[0].arithmetic;
         let exact = reference::matmul(&w, &x, 1).expect("a reference").y[0];
         for kernel in kernels() {
-            let y = product(&w, &x, &Options::with_kernel(kernel).mode(mode));
+            let y = product(&w, &x, &Options::new().with_kernel(kernel).with_mode(mode));
             let reached = (f64::from(y[0]) - exact).abs() / bound;
             assert!((0.8..=1.0).contains(&reached), "{}, {mode}: {reached}", kernel.name());
         }
@@ -175,14 +179,14 @@ fn f32_comes_within_a_factor_of_its_bound() {
     let lut =
         Lut::new(&std::array::from_fn(|c| if c == 0 { 1.0 } else { small })).expect("a table");
     let codes = (0..n * k).map(|i| u8::from(i % k != 0)).collect::<Vec<_>>();
-    let w = Weights::new((n, k), lut, codes, None, Scales::tensor(n, k, 1.0).expect("a scale"));
+    let w = Weights::new(codes, (n, k), lut, Scales::tensor(1.0, (n, k)).expect("a scale"));
     let w = w.expect("weights");
     let x = vec![1f32; m * k];
-    let from = MatRef::new(&x, m, k).expect("x");
+    let from = MatRef::new(&x, (m, k)).expect("x");
     let bounds = error_bound(&w, 0..n, from, Mode::F32).expect("bounds");
     let exact = reference::matmul(&w, &x, m).expect("a reference");
     for kernel in kernels() {
-        for (i, y) in product(&w, &x, &Options::with_kernel(kernel)).into_iter().enumerate() {
+        for (i, y) in product(&w, &x, &Options::new().with_kernel(kernel)).into_iter().enumerate() {
             let reached = (f64::from(y) - exact.y[i]).abs() / bounds[i].arithmetic;
             assert!((0.45..=1.0).contains(&reached), "{}: {reached}", kernel.name());
         }
@@ -200,7 +204,7 @@ fn the_factor_is_a_bound_of_the_bounds() {
             let image = w.lut().image();
             let mut x = activations(&mut rng, "outliers", 2 * k).0;
             x[k..].fill(-3.0);
-            let from = MatRef::new(&x, 2, k).expect("x");
+            let from = MatRef::new(&x, (2, k)).expect("x");
             let bounds = error_bound(&w, 0..n, from, mode).expect("bounds");
             for (i, bound) in bounds.into_iter().enumerate() {
                 let (token, row) = (i / n, i % n);
@@ -237,7 +241,7 @@ fn what_has_no_bound() {
     x[5] = f32::NAN;
     x[70] = f32::NEG_INFINITY;
     x[140..210].fill(f32::MAX);
-    let from = MatRef::new(&x, 4, 70).expect("x");
+    let from = MatRef::new(&x, (4, 70)).expect("x");
     for mode in Mode::ALL {
         let bounds = error_bound(&w, 0..3, from, mode).expect("bounds");
         for (i, bound) in bounds.into_iter().enumerate() {
@@ -255,9 +259,9 @@ fn what_has_no_bound() {
         assert!(error_bound(&w, 3..3, from, mode).expect("no rows").is_empty());
         assert_eq!(mode.error_factor(1 << 24).is_finite(), mode.is_integer());
     }
-    let scales = Scales::tensor(1, 2, 1.0).expect("a scale");
-    let nan = Weights::new((1, 2), Lut::e4m3(), vec![0, 0x7F], None, scales).expect("weights");
-    let x = MatRef::new(&[1f32; 2], 1, 2).expect("x");
+    let scales = Scales::tensor(1.0, (1, 2)).expect("a scale");
+    let nan = Weights::new(vec![0, 0x7F], (1, 2), Lut::e4m3(), scales).expect("weights");
+    let x = MatRef::new(&[1f32; 2], (1, 2)).expect("x");
     let message = text(error_bound(&nan, 0..1, x, Mode::A8));
     assert_eq!(message, "weights: NaN at row 0, column 1");
     let nan = nan.with_non_finite(lutmul::NonFinite::Propagate);

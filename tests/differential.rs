@@ -3,22 +3,24 @@
 
 mod common;
 
+use common::with_signs;
+
 use std::collections::BTreeSet;
 
 use common::kernels::{kernels, wanted};
 use common::{GRANULARITIES, activations, bound, tables, weights};
 use lutmul::{
-    Activation, Epilogue, Granularity, KernelInfo, MatMut, MatRef, Mode, Options, Plan, Scales,
-    Shape, Threads, Weights, Workspace, matmul,
+    Activation, Context, Epilogue, Granularity, KernelInfo, MatMut, MatRef, Mode, Options, Plan,
+    Scales, Shape, Threads, Weights,
     reference::{self, Product},
 };
 
 /// Multiplies into a buffer of NaN, so that whatever is not written shows.
 fn product(w: &Weights<'_>, x: &[f32], m: usize, options: &Options) -> Vec<f32> {
     let mut y = vec![f32::NAN; m * w.n()];
-    let x = MatRef::new(x, m, w.k()).expect("x");
-    let to = MatMut::new(&mut y, m, w.n()).expect("y");
-    matmul(w, x, to, &Epilogue::default(), options, &mut Workspace::new()).expect("a product");
+    let x = MatRef::new(x, (m, w.k())).expect("x");
+    let to = MatMut::new(&mut y, (m, w.n())).expect("y");
+    w.matmul(x, to, &mut Context::from(*options)).expect("a product");
     y
 }
 
@@ -70,7 +72,8 @@ fn every_kernel_keeps_the_bound() {
         let w = weights(&mut rng, (n, k), &lut, signed, granularity);
         let expected = reference::matmul(&w, &x, m).expect("a reference");
         for kernel in kernels() {
-            let y = product(&w, &x, m, &Options::with_kernel(kernel).threads(Threads::One));
+            let y =
+                product(&w, &x, m, &Options::new().with_kernel(kernel).with_threads(Threads::One));
             ran.insert(kernel.name());
             if let Some(why) = compare(&expected, k, &y) {
                 let kernel = kernel.name();
@@ -94,15 +97,16 @@ fn integers_are_exact() {
     {
         for (m, n, k) in [(1, 9, 200), (3, 5, 64), (8, 3, 129), (20, 50, 700)] {
             let mut w = weights(&mut rng, (n, k), &lut, signed, Granularity::Tensor);
-            let scales = Scales::tensor(n, k, 0.5).expect("scales");
+            let scales = Scales::tensor(0.5, (n, k)).expect("scales");
             let signs = w.signs().map(|s| s.to_vec().into());
-            w = Weights::new((n, k), lut.clone(), w.codes().to_vec(), signs, scales)
+            w = Weights::new(w.codes().to_vec(), (n, k), lut.clone(), scales)
+                .and_then(|w| with_signs(w, signs))
                 .expect("weights");
             let x: Vec<f32> =
                 activations(&mut rng, m * k).iter().map(|x| (x * 3.0).round()).collect();
             let expected = reference::matmul(&w, &x, m).expect("a reference");
             for kernel in kernels() {
-                let y = product(&w, &x, m, &Options::with_kernel(kernel));
+                let y = product(&w, &x, m, &Options::new().with_kernel(kernel));
                 let y: Vec<f64> = y.into_iter().map(f64::from).collect();
                 assert_eq!(y, expected.y, "{}, {m}×{n}×{k}", kernel.name());
             }
@@ -124,13 +128,15 @@ fn large_scales_do_not_overflow() {
                 let codes: Vec<u8> =
                     random.codes().iter().map(|c| small[usize::from(*c) % small.len()]).collect();
                 let values = vec![largest; random.scales().values().len()];
-                let scales = Scales::new(granularity, n, k, values).expect("scales");
+                let scales = Scales::new(values, (n, k), granularity).expect("scales");
                 let signs = random.signs().map(|s| s.to_vec().into());
-                let w = Weights::new((n, k), lut.clone(), codes, signs, scales).expect("weights");
+                let w = Weights::new(codes, (n, k), lut.clone(), scales)
+                    .and_then(|w| with_signs(w, signs))
+                    .expect("weights");
                 let x: Vec<f32> = activations(&mut rng, m * k).iter().map(|x| x * 1e-9).collect();
                 let expected = reference::matmul(&w, &x, m).expect("a reference");
                 for kernel in kernels() {
-                    let y = product(&w, &x, m, &Options::with_kernel(kernel));
+                    let y = product(&w, &x, m, &Options::new().with_kernel(kernel));
                     let wrong = compare(&expected, k, &y);
                     assert_eq!(
                         wrong,
@@ -159,10 +165,12 @@ fn the_epilogue_is_applied_at_the_store() {
                 let epilogue = Epilogue { bias, activation, accumulate };
                 for kernel in kernels() {
                     let mut y = before.clone();
-                    let x = MatRef::new(&x, m, k).expect("x");
-                    let to = MatMut::new(&mut y, m, n).expect("y");
-                    let options = Options::with_kernel(kernel);
-                    matmul(&w, x, to, &epilogue, &options, &mut Workspace::new())
+                    let x = MatRef::new(&x, (m, k)).expect("x");
+                    let to = MatMut::new(&mut y, (m, n)).expect("y");
+                    let options = Options::new().with_kernel(kernel);
+                    w.product()
+                        .epilogue(epilogue)
+                        .matmul(x, to, &mut Context::from(options))
                         .expect("a product");
                     for (i, y) in y.iter().enumerate() {
                         let bias = bias.map_or(0.0, |b| f64::from(b[i % n]));
@@ -191,7 +199,7 @@ fn shapes_are_as_documented() {
     let odd = weights(&mut rng, (4, 96), &lut, false, Granularity::Group(20));
     let kernel = lutmul::Kernel::best();
     let shape = |w, m, mode| {
-        let options = Options::with_kernel(kernel).mode(mode);
+        let options = Options::new().with_kernel(kernel).with_mode(mode);
         Plan::new(w, m, &options).map(|plan| plan.shape()).expect("a plan")
     };
     let of_f32 = [1, 8, 9].map(|m| shape(&row, m, Mode::F32));
@@ -199,6 +207,6 @@ fn shapes_are_as_documented() {
     assert_eq!(shape(&odd, 1, Mode::F32), Shape::Gemm);
     // It depends on the mode, too: bytes of one digit take gemv for more tokens.
     assert_eq!([1, 17].map(|m| shape(&row, m, Mode::A8T)), [Shape::Gemv, Shape::Gemm]);
-    let refused = Plan::new(&odd, 1, &Options::with_kernel(kernel).mode(Mode::A16));
+    let refused = Plan::new(&odd, 1, &Options::new().with_kernel(kernel).with_mode(Mode::A16));
     assert!(refused.is_err(), "groups of 20");
 }

@@ -105,7 +105,7 @@ fn the_inverse_encoding_fails() {
     println!("inverse: {} → code {} → {decoded:.4}, error {error:.3}", w[0], encoded.codes()[0]);
     assert_eq!(encoded.codes(), [255]);
     assert_eq!(encoded.signs(), Some(&[1][..]));
-    assert_eq!(encoded.scales(), &Scales::tensor(1, 1, 1.0).unwrap());
+    assert_eq!(encoded.scales(), &Scales::tensor(1.0, (1, 1)).unwrap());
     assert_eq!(encoded.lut(), &Lut::qins_inverse(256.0).unwrap());
     assert!((f64::from(decoded) + 1.0039).abs() < 5e-5);
     assert!((error - 0.894).abs() < 5e-4);

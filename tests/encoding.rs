@@ -47,7 +47,7 @@ fn formats() -> Vec<Format> {
 
 /// max|w| of the block a weight is in.
 fn block_max(w: &[f32], (n, k): (usize, usize), g: Granularity, (row, col): (usize, usize)) -> f32 {
-    let (rows, cols) = g.block(n, k);
+    let (rows, cols) = g.block((n, k));
     let (r0, c0) = (row / rows * rows, col / cols * cols);
     let mut max = 0f32;
     for r in r0..(r0 + rows).min(n) {
@@ -141,8 +141,8 @@ fn blocks_across_bands() {
     let w = gaussian(n, k, 5);
     for granularity in [Granularity::Tensor, Granularity::Block(64, 1000)] {
         let encoded = Weights::encode(&w, (n, k), &Format::QinsLinear, granularity).unwrap();
-        let (rows, cols) = granularity.block(n, k);
-        let (grid_rows, grid_cols) = granularity.grid(n, k);
+        let (rows, cols) = granularity.block((n, k));
+        let (grid_rows, grid_cols) = granularity.grid((n, k));
         for i in 0..grid_rows * grid_cols {
             let at = (i / grid_cols * rows, i % grid_cols * cols);
             let max = block_max(&w, (n, k), granularity, at);

@@ -3,13 +3,15 @@
 
 mod common;
 
+use common::with_signs;
+
 use common::bad::{BEFORE, fails, one_thread, ones, per_tensor, text};
 use common::contract::{MODES, contract, most_columns};
 use common::kernels::kernels;
 use lutmul::bound::error_bound;
 use lutmul::{
-    Activations, Element, Epilogue, Error, Granularity, Kernel, Lut, MatMut, MatRef, Mode, Options,
-    Scales, Weights, Workspace, bf16, matmul, matmul_packed, reference,
+    Activations, Context, Element, Epilogue, Error, Granularity, Kernel, Lut, MatMut, MatRef, Mode,
+    Options, Scales, Weights, bf16, reference,
 };
 use rand::RngExt;
 
@@ -23,9 +25,9 @@ fn product<X: Element>(
 ) -> Result<Vec<f32>, Error> {
     let m = x.len() / w.k();
     let mut y = vec![BEFORE; m * w.n()];
-    let (x, to) = (MatRef::new(x, m, w.k())?, MatMut::new(&mut y, m, w.n())?);
+    let (x, to) = (MatRef::new(x, (m, w.k()))?, MatMut::new(&mut y, (m, w.n()))?);
     let epilogue = Epilogue { bias, ..Epilogue::default() };
-    matmul(w, x, to, &epilogue, options, &mut Workspace::new())?;
+    w.product().epilogue(epilogue).matmul(x, to, &mut Context::from(*options))?;
     Ok(y)
 }
 
@@ -112,9 +114,11 @@ fn every_kernel_gives_the_bits_of_the_contract_at_the_ends() {
         let random = common::weights(&mut rng, (n, k), &lut, signed, granularity);
         let count = random.scales().values().len();
         let values = values.iter().copied().cycle().take(count).collect();
-        let scale = Scales::new(granularity, n, k, values).expect("scales");
+        let scale = Scales::new(values, (n, k), granularity).expect("scales");
         let signs = random.signs().map(|s| s.to_vec().into());
-        let w = Weights::new((n, k), lut, random.codes().to_vec(), signs, scale).expect("weights");
+        let w = Weights::new(random.codes().to_vec(), (n, k), lut, scale)
+            .and_then(|w| with_signs(w, signs))
+            .expect("weights");
         let bias: Vec<f32> = (0..n).map(|_| rng.random_range(-1.0..1.0) * f32::MAX).collect();
         let bias = Some(&bias[..]).filter(|_| i % 3 == 0);
         let all = tokens(k);
@@ -129,10 +133,10 @@ fn every_kernel_gives_the_bits_of_the_contract_at_the_ends() {
             for mode in MODES {
                 let expected = contract(&w, &x, m, mode, bias);
                 let expected_narrow = contract(&w, &narrow_x, m, mode, bias);
-                let from = MatRef::new(&x, m, k).expect("x");
+                let from = MatRef::new(&x, (m, k)).expect("x");
                 let bounds = error_bound(&w, 0..n, from, mode).expect("bounds");
                 for kernel in kernels() {
-                    let options = one_thread(kernel).mode(mode);
+                    let options = one_thread(kernel).with_mode(mode);
                     let y = product(&w, &x, bias, &options).expect("a product");
                     let y_narrow = product(&w, &narrow, bias, &options).expect("a product");
                     let wrong = (0..y.len()).find(|i| y[*i].to_bits() != expected[*i].to_bits());
@@ -177,12 +181,12 @@ fn infinite_only_where_the_sum_is() {
     let k = 96;
     // 0.5, 1 and 2 times what makes f32::MAX of 96 products of f32::MAX.
     for (by, infinite) in [(0.5, false), (0.999, false), (1.001, true), (2.0, true)] {
-        let scales = Scales::tensor(1, k, by / k as f32).expect("a scale");
-        let w = Weights::new((1, k), Lut::int8(), vec![1; k], None, scales).expect("weights");
+        let scales = Scales::tensor(by / k as f32, (1, k)).expect("a scale");
+        let w = Weights::new(vec![1; k], (1, k), Lut::int8(), scales).expect("weights");
         for mode in MODES {
             for kernel in kernels() {
                 for m in [1, 9] {
-                    let options = one_thread(kernel).mode(mode);
+                    let options = one_thread(kernel).with_mode(mode);
                     let y = product(&w, &vec![f32::MAX; m * k], None, &options).expect("a product");
                     let what = || format!("{}, {mode}, {by}: {y:?}", kernel.name());
                     assert!(y.iter().all(|y| y.is_infinite() == infinite), "{}", what());
@@ -212,19 +216,19 @@ fn table_of(bytes: u32) -> Lut {
 /// Weights all of which are entry 255.
 fn of_largest(lut: &Lut, n: usize, k: usize) -> Weights<'static> {
     let codes = vec![255; n * k];
-    Weights::new((n, k), lut.clone(), codes, None, per_tensor((n, k))).expect("weights")
+    Weights::new(codes, (n, k), lut.clone(), per_tensor((n, k))).expect("weights")
 }
 
 #[test]
 fn more_columns_than_a_sum_holds() {
     let refuses = |w: &Weights<'_>, m: usize, mode: Mode, kernel: Kernel| {
-        let (options, x) = (one_thread(kernel).mode(mode), vec![bf16::ONE; m * w.k()]);
+        let (options, x) = (one_thread(kernel).with_mode(mode), vec![bf16::ONE; m * w.k()]);
         let message = fails(&mut vec![BEFORE; m * w.n()], |y| {
-            let (x, to) = (MatRef::new(&x, m, w.k())?, MatMut::new(y, m, w.n())?);
-            matmul(w, x, to, &Epilogue::default(), &options, &mut Workspace::new())
+            let (x, to) = (MatRef::new(&x, (m, w.k()))?, MatMut::new(y, (m, w.n()))?);
+            w.matmul(x, to, &mut Context::from(options))
         });
-        let x = MatRef::new(&x, m, w.k()).expect("x");
-        assert_eq!(text(Activations::new().pack(w, x, &options)), message);
+        let x = MatRef::new(&x, (m, w.k())).expect("x");
+        assert_eq!(text(Activations::new().pack(x, w, &options)), message);
         message
     };
     for (mode, kernel) in MODES.into_iter().flat_map(|m| kernels().map(move |k| (m, k))) {
@@ -244,10 +248,10 @@ fn more_columns_than_a_sum_holds() {
                     assert_eq!(refuses(&w, m, mode, kernel), expected(most + 1));
                 }
             }
-            let options = one_thread(kernel).mode(mode);
-            let x = MatRef::<f32>::new(&[], 0, most).expect("x");
+            let options = one_thread(kernel).with_mode(mode);
+            let x = MatRef::<f32>::new(&[], (0, most)).expect("x");
             let fits = of_largest(&lut, 0, most);
-            Activations::new().pack(&fits, x, &options).expect("as many as fit");
+            Activations::new().pack(x, &fits, &options).expect("as many as fit");
         }
     }
 }
@@ -259,13 +263,12 @@ fn packed_for_an_image_of_fewer_bytes() {
     let (narrow, wide) = (of_largest(&table_of(2), 1, k), of_largest(&table_of(3), 1, k));
     let x = vec![bf16::ONE; k];
     for kernel in kernels() {
-        let options = one_thread(kernel).mode(Mode::A24);
+        let options = one_thread(kernel).with_mode(Mode::A24);
         let mut packed = Activations::new();
-        packed.pack(&narrow, MatRef::new(&x, 1, k).expect("x"), &options).expect("packed");
-        let workspace = Workspace::new();
+        packed.pack(MatRef::new(&x, (1, k)).expect("x"), &narrow, &options).expect("packed");
         let message = fails(&mut [BEFORE], |y| {
-            let y = MatMut::new(y, 1, 1)?;
-            matmul_packed(&wide, &packed, y, &Epilogue::default(), &options, workspace.scratch())
+            let y = MatMut::new(y, (1, 1))?;
+            wide.matmul(&packed, y, &mut Context::from(options))
         });
         // For a kernel that has other limbs for it they are packed wrongly anyway.
         let other = message.starts_with("activations: packed for ");
@@ -288,14 +291,15 @@ fn the_largest_sums() {
             };
             let k = most_columns(mode, bytes).min(spent);
             for signs in [None, Some(vec![0xFF; k / 8].into())] {
-                let w = Weights::new((1, k), lut.clone(), vec![255; k], signs, per_tensor((1, k)));
+                let w = Weights::new(vec![255; k], (1, k), lut.clone(), per_tensor((1, k)))
+                    .and_then(|w| with_signs(w, signs));
                 let w = w.expect("weights");
                 let x = vec![-2f32; m * k];
                 // All tokens are the same.
                 let expected = contract(&w, &x[..k], 1, mode, None);
                 for kernel in kernels() {
-                    let y =
-                        product(&w, &x, None, &one_thread(kernel).mode(mode)).expect("a product");
+                    let y = product(&w, &x, None, &one_thread(kernel).with_mode(mode))
+                        .expect("a product");
                     let what = || format!("{}, {mode}, {m}×1×{k}, {bytes} bytes", kernel.name());
                     assert_eq!(bits(&y), bits(&expected.repeat(m)), "{}", what());
                     let exact = 2.0 * f64::from(lut.max_abs()) * k as f64;
@@ -329,13 +333,13 @@ fn sums_where_a_double_ends() {
         for k in [last, last + 1] {
             let (m, n) = (9, 3);
             let codes: Vec<u8> = (0..n * k).map(|_| rng.random_range(0..=255)).collect();
-            let w = Weights::new((n, k), lut.clone(), codes, None, per_tensor((n, k)));
+            let w = Weights::new(codes, (n, k), lut.clone(), per_tensor((n, k)));
             let w = w.expect("weights");
             let x: Vec<f32> = (0..m * k).map(|_| rng.random_range(0.99..=1.0)).collect();
             let bias: Vec<f32> = contract(&w, &x, 1, mode, None).iter().map(|y| -y).collect();
             let expected = contract(&w, &x, m, mode, Some(&bias));
             for kernel in kernels() {
-                let y = product(&w, &x, Some(&bias), &one_thread(kernel).mode(mode));
+                let y = product(&w, &x, Some(&bias), &one_thread(kernel).with_mode(mode));
                 let y = y.expect("a product");
                 assert_eq!(bits(&y), bits(&expected), "{}, {mode}, {k}", kernel.name());
             }
@@ -353,14 +357,14 @@ fn groups_that_are_no_multiple_of_32() {
             .chain([Granularity::Block(2, 16), Granularity::Block(5, 100)])
         {
             let multiply = |k: usize, m: usize, y: &mut [f32]| {
-                let (rows, cols) = granularity.grid(5, k);
-                let scales = Scales::new(granularity, 5, k, vec![2.0; rows * cols])?;
-                let w = Weights::new((5, k), Lut::int8(), vec![1; 5 * k], None, scales)?;
-                let (x, to) = (MatRef::new(&x[..m * k], m, k)?, MatMut::new(y, m, 5)?);
-                let options = one_thread(kernel).mode(mode);
-                matmul(&w, x, to, &Epilogue::default(), &options, &mut Workspace::new())
+                let (rows, cols) = granularity.grid((5, k));
+                let scales = Scales::new(vec![2.0; rows * cols], (5, k), granularity)?;
+                let w = Weights::new(vec![1; 5 * k], (5, k), Lut::int8(), scales)?;
+                let (x, to) = (MatRef::new(&x[..m * k], (m, k))?, MatMut::new(y, (m, 5))?);
+                let options = one_thread(kernel).with_mode(mode);
+                w.matmul(x, to, &mut Context::from(options))
             };
-            let group = granularity.block(5, 130).1;
+            let group = granularity.block((5, 130)).1;
             for m in [1, 9] {
                 let message = fails(&mut vec![BEFORE; 5 * m], |y| multiply(130, m, y));
                 let expected = format!(

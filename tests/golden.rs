@@ -3,14 +3,15 @@
 
 mod common;
 
+use common::with_signs;
+
 use std::collections::HashMap;
 use std::str::FromStr;
 
 use common::contract::MODES;
 use common::kernels::kernels;
 use lutmul::{
-    Bytes, Epilogue, Granularity, Lut, MatMut, MatRef, Options, Scales, Threads, Weights,
-    Workspace, matmul,
+    Bytes, Context, Epilogue, Granularity, Lut, MatMut, MatRef, Options, Scales, Threads, Weights,
 };
 
 const GOLDEN: &str = include_str!("golden/golden.txt");
@@ -134,10 +135,13 @@ fn product(
     let tokens: Vec<usize> = tokens.map(|token| token % m).collect();
     let x: Vec<f32> = tokens.iter().flat_map(|token| &x[token * k..][..k]).copied().collect();
     let mut y = vec![7.0f32; tokens.len() * n];
-    let from = MatRef::new(&x, tokens.len(), k).expect("x");
-    let to = MatMut::new(&mut y, tokens.len(), n).expect("y");
+    let from = MatRef::new(&x, (tokens.len(), k)).expect("x");
+    let to = MatMut::new(&mut y, (tokens.len(), n)).expect("y");
     let epilogue = Epilogue { bias, ..Epilogue::default() };
-    matmul(w, from, to, &epilogue, options, &mut Workspace::new()).expect("a product");
+    w.product()
+        .epilogue(epilogue)
+        .matmul(from, to, &mut Context::from(*options))
+        .expect("a product");
     y.into_iter().map(f32::to_bits).collect()
 }
 
@@ -159,8 +163,10 @@ fn every_kernel_gives_the_golden_bits() {
         let codes = section.expect("codes", section.get("codes")).to_vec();
         let signs = section.get("signs").map(|signs| Bytes::from(signs.to_vec()));
         let scales = section.expect("scales", section.f32s("scales"));
-        let scales = Scales::new(granularity, n, k, scales).expect("scales");
-        let w = Weights::new((n, k), lut.clone(), codes, signs, scales).expect("weights");
+        let scales = Scales::new(scales, (n, k), granularity).expect("scales");
+        let w = Weights::new(codes, (n, k), lut.clone(), scales)
+            .and_then(|w| with_signs(w, signs))
+            .expect("weights");
         let x = section.expect("x", section.f32s("x"));
         let bias = section.f32s("bias");
         assert_eq!(x.len(), m * k, "x of {:?}", section.head);
@@ -169,7 +175,8 @@ fn every_kernel_gives_the_golden_bits() {
             let golden = section.expect(mode.name(), section.u32s(mode.name()));
             assert_eq!(golden.len(), m * n, "{mode} of {:?}", section.head);
             for kernel in kernels() {
-                let options = Options::with_kernel(kernel).mode(mode).threads(Threads::One);
+                let options =
+                    Options::new().with_kernel(kernel).with_mode(mode).with_threads(Threads::One);
                 // The tokens as they are, each in turn alone, and so many that lanes run along them.
                 for tokens in [0..m, cases % m..cases % m + 1, 0..PANEL_TOKENS] {
                     let y = product(&w, &x, m, tokens.clone(), bias.as_deref(), &options);

@@ -6,12 +6,14 @@
 
 mod common;
 
+use common::with_signs;
+
 use std::ptr::NonNull;
 
 use common::contract::MODES;
 use common::kernels::kernels;
 use common::{GRANULARITIES, activations, tables};
-use lutmul::{Bytes, Epilogue, MatMut, MatRef, Mode, Options, Threads, Weights, Workspace, matmul};
+use lutmul::{Bytes, Context, MatMut, MatRef, Mode, Options, Threads, Weights};
 
 /// Where a buffer lies between its guards.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -89,9 +91,9 @@ const TOKENS: [usize; 7] = [1, 2, 3, 8, 9, 16, 17];
 
 fn multiply(w: &Weights<'_>, x: &[f32], y: &mut [f32], options: &Options) {
     let m = y.len() / w.n();
-    let x = MatRef::new(x, m, w.k()).expect("x");
-    let y = MatMut::new(y, m, w.n()).expect("y");
-    matmul(w, x, y, &Epilogue::default(), options, &mut Workspace::new()).expect("a product");
+    let x = MatRef::new(x, (m, w.k())).expect("x");
+    let y = MatMut::new(y, (m, w.n())).expect("y");
+    w.matmul(x, y, &mut Context::from(*options)).expect("a product");
 }
 
 #[test]
@@ -116,17 +118,21 @@ fn no_byte_beyond_the_buffers() {
                     to.copy_from_slice(from);
                     Bytes::from(&*to)
                 });
-                let w = Weights::new((n, k), lut.clone(), &*codes, signs, owned.scales().clone())
+                let w = Weights::new(&*codes, (n, k), lut.clone(), owned.scales().clone())
+                    .and_then(|w| with_signs(w, signs))
                     .expect("weights");
                 let guarded_x = for_x.place::<f32>(place, m * k, POISON);
                 guarded_x.copy_from_slice(&x);
 
                 for kernel in kernels() {
                     // F32 every other time; integer modes, where they take these groups, in turn.
-                    let (_, group) = granularity.block(n, k);
+                    let (_, group) = granularity.block((n, k));
                     let integer = (i + j + t) % 2 == 1 && (group >= k || group.is_multiple_of(32));
                     let mode = if integer { MODES[(i + j) / 2 % MODES.len()] } else { Mode::F32 };
-                    let options = Options::with_kernel(kernel).threads(Threads::One).mode(mode);
+                    let options = Options::new()
+                        .with_kernel(kernel)
+                        .with_threads(Threads::One)
+                        .with_mode(mode);
                     let mut expected = vec![f32::NAN; m * n];
                     multiply(&owned, &x, &mut expected, &options);
                     // 0xFF is NaN: an output that is not written shows.

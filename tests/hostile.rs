@@ -2,14 +2,15 @@
 
 mod common;
 
+use common::with_signs;
+
 use std::process::Command;
 
 use common::bad::{BEFORE, fails, one_thread, ones, per_tensor, text};
 use common::{GRANULARITIES, tables};
 use lutmul::{
-    Activations, Bytes, Epilogue, Error, Granularity, Kernel, KernelInfo, Lut, MatMut, MatRef,
-    Mode, NonFinite, Options, Plan, Scales, Scratch, Weights, Workspace, bf16, kernel, matmul,
-    matmul_packed, matmul_rows, sign_stride,
+    Activations, Bytes, Context, Epilogue, Error, Granularity, Kernel, KernelInfo, Lut, MatMut,
+    MatRef, Mode, NonFinite, Options, Plan, Scales, Weights, bf16, sign_stride,
 };
 use proptest::prelude::*;
 
@@ -20,7 +21,10 @@ fn wrong_lengths_of_weights() {
     let new = |codes_len: usize, signs_len: usize| {
         let signs = Bytes::from(&signs[..signs_len]);
         let codes = &codes[..codes_len];
-        text(Weights::new(shape, Lut::qins_linear(), codes, Some(signs), per_tensor(shape)))
+        text(
+            Weights::new(codes, shape, Lut::qins_linear(), per_tensor(shape))
+                .and_then(|w| w.with_signs(signs)),
+        )
     };
     let (right, right_signs) = (24576 * 3072, 24576 * 384);
     let expected = [
@@ -37,7 +41,7 @@ fn wrong_lengths_of_weights() {
 
 #[test]
 fn wrong_scales() {
-    let new = |granularity, values| text(Scales::new(granularity, 4, 100, values));
+    let new = |granularity, values| text(Scales::new(values, (4, 100), granularity));
     let length = "scales: expected 4 elements for 4×1, got 3";
     assert_eq!(new(Granularity::Row, vec![1.0; 3]), length);
     let length = "scales: expected 16 elements for 4×4, got 12";
@@ -53,12 +57,12 @@ fn wrong_scales() {
         let expected = format!("scales: {shown} at row 1, column 2");
         assert_eq!(new(Granularity::Group(32), values), expected);
         assert_eq!(
-            text(Scales::tensor(4, 100, bad)),
+            text(Scales::tensor(bad, (4, 100))),
             format!("scales: {shown} at row 0, column 0")
         );
     }
     // Scales of another matrix.
-    let other = Weights::new((4, 8), Lut::int8(), vec![0; 32], None, per_tensor((8, 4)));
+    let other = Weights::new(vec![0; 32], (4, 8), Lut::int8(), per_tensor((8, 4)));
     assert_eq!(text(other), "scales: expected (4, 8) (rows, columns), got (8, 4)");
     for name in ["group:0", "group:", "group:-1", "block:8", "block:0x8", "rows", ""] {
         let message = text(name.parse::<Granularity>());
@@ -70,23 +74,23 @@ fn wrong_scales() {
 #[test]
 fn shapes_that_overflow() {
     let huge = usize::MAX / 2;
-    let weights = |n, k| text(Weights::new((n, k), Lut::int8(), vec![], None, per_tensor((n, k))));
+    let weights = |n, k| text(Weights::new(vec![], (n, k), Lut::int8(), per_tensor((n, k))));
     for (n, k) in [(huge, 4), (4, huge), (usize::MAX, usize::MAX), (1 << 32, 1 << 32)] {
         let expected = format!("codes: {n}×{k} elements overflow the address space");
         assert_eq!(weights(n, k), expected);
         let expected = format!("x: {n}×{k} elements overflow the address space");
-        assert_eq!(text(MatRef::<f32>::new(&[], n, k)), expected);
+        assert_eq!(text(MatRef::<f32>::new(&[], (n, k))), expected);
         let expected = format!("y: {n}×{k} elements overflow the address space");
-        assert_eq!(text(MatMut::<f32>::new(&mut [], n, k)), expected);
-        let scales = Scales::new(Granularity::Group(1), n, k, vec![]);
+        assert_eq!(text(MatMut::<f32>::new(&mut [], (n, k))), expected);
+        let scales = Scales::new(vec![], (n, k), Granularity::Group(1));
         assert_eq!(text(scales), format!("scales: {n}×{k} elements overflow the address space"));
         let encoded = Weights::encode(&[0f32], (n, k), &lutmul::Format::Int8, Granularity::Row);
         assert_eq!(text(encoded), format!("weights: {n}×{k} elements overflow the address space"));
     }
-    let strided = MatRef::<f32>::with_stride(&[], 3, 2, huge);
+    let strided = MatRef::<f32>::with_stride(&[], (3, 2), huge);
     assert_eq!(text(strided), format!("x: 2×{huge} elements overflow the address space"));
     // What has no weights has no scales; those that rows without columns had once are dropped.
-    let empty = |n, values| Scales::new(Granularity::Row, n, 0, values);
+    let empty = |n, values| Scales::new(values, (n, 0), Granularity::Row);
     assert!(empty(huge, vec![]).expect("no scales").values().is_empty());
     assert!(empty(3, vec![1.0; 3]).expect("scales of rows").values().is_empty());
     assert_eq!(text(empty(3, vec![f32::NAN; 3])), "scales: NaN at row 0, column 0");
@@ -97,21 +101,21 @@ fn shapes_that_overflow() {
 #[test]
 fn matrices_of_x_and_y() {
     let (data, mut out) = ([0f32; 20], [0f32; 20]);
-    assert_eq!(text(MatRef::new(&data, 3, 7)), "x: expected 21 elements for 3×7, got 20");
-    assert_eq!(text(MatRef::new(&data, 3, 6)), "x: expected 18 elements for 3×6, got 20");
-    let short = MatRef::with_stride(&data, 3, 5, 8);
+    assert_eq!(text(MatRef::new(&data, (3, 7))), "x: expected 21 elements for 3×7, got 20");
+    assert_eq!(text(MatRef::new(&data, (3, 6))), "x: expected 18 elements for 3×6, got 20");
+    let short = MatRef::with_stride(&data, (3, 5), 8);
     assert_eq!(text(short), "x: expected 21 elements for 3×5, got 20");
-    let narrow = MatRef::with_stride(&data, 3, 5, 4);
+    let narrow = MatRef::with_stride(&data, (3, 5), 4);
     assert_eq!(text(narrow), "x: a row stride of 4 is smaller than its 5 columns");
-    assert_eq!(text(MatMut::new(&mut out, 3, 7)), "y: expected 21 elements for 3×7, got 20");
-    let short = MatMut::with_stride(&mut out, 3, 5, 8);
+    assert_eq!(text(MatMut::new(&mut out, (3, 7))), "y: expected 21 elements for 3×7, got 20");
+    let short = MatMut::with_stride(&mut out, (3, 5), 8);
     assert_eq!(text(short), "y: expected 21 elements for 3×5, got 20");
-    let narrow = MatMut::with_stride(&mut out, 3, 5, 4);
+    let narrow = MatMut::with_stride(&mut out, (3, 5), 4);
     assert_eq!(text(narrow), "y: a row stride of 4 is smaller than its 5 columns");
     // A single row has no stride to speak of; a matrix without rows needs no elements.
-    assert!(MatRef::with_stride(&data, 1, 5, 0).is_ok());
-    assert!(MatMut::with_stride(&mut out, 1, 5, 0).is_ok());
-    assert!(MatRef::<f32>::with_stride(&[], 0, 5, 5).is_ok());
+    assert!(MatRef::with_stride(&data, (1, 5), 0).is_ok());
+    assert!(MatMut::with_stride(&mut out, (1, 5), 0).is_ok());
+    assert!(MatRef::<f32>::with_stride(&[], (0, 5), 5).is_ok());
 }
 
 #[test]
@@ -121,10 +125,10 @@ fn products_that_do_not_fit() {
     for options in Kernel::available().map(one_thread) {
         let multiply = |m: usize, k: usize, (rows, cols): (usize, usize), bias: Option<&[f32]>| {
             fails(&mut vec![bf16::ONE; rows * cols], |y| {
-                let x = MatRef::new(&x[..m * k], m, k)?;
-                let y = MatMut::new(y, rows, cols)?;
+                let x = MatRef::new(&x[..m * k], (m, k))?;
+                let y = MatMut::new(y, (rows, cols))?;
                 let epilogue = Epilogue { bias, ..Epilogue::default() };
-                matmul(&w, x, y, &epilogue, &options, &mut Workspace::new())
+                w.product().epilogue(epilogue).matmul(x, y, &mut Context::from(options))
             })
         };
         let message = "x: expected (3, 70) (rows, columns), got (3, 69)";
@@ -144,14 +148,18 @@ fn ranges_of_rows_that_are_not_there() {
     let x = [1f32; 70];
     let options = one_thread(Kernel::best());
     let mut packed = Activations::new();
-    packed.pack(&w, MatRef::new(&x, 1, 70).expect("x"), &options).expect("packed");
+    packed.pack(MatRef::new(&x, (1, 70)).expect("x"), &w, &options).expect("packed");
     #[expect(clippy::reversed_empty_ranges)]
     let ranges = [6..7, 5..7, 7..7, 4..3, 0..usize::MAX, usize::MAX..usize::MAX];
     for range in ranges {
         let message = fails(&mut [1f32; 6], |y| {
-            let y = MatMut::new(&mut y[..1], 1, 1)?;
+            let y = MatMut::new(&mut y[..1], (1, 1))?;
             let epilogue = Epilogue::default();
-            matmul_rows(&w, range.clone(), &packed, y, &epilogue, &options, &mut Scratch::new())
+            w.product().rows(range.clone()).epilogue(epilogue).matmul(
+                &packed,
+                y,
+                &mut Context::from(options),
+            )
         });
         let (start, end) = (range.start, range.end);
         assert_eq!(
@@ -160,14 +168,17 @@ fn ranges_of_rows_that_are_not_there() {
         );
     }
     let message = fails(&mut [1f32; 3], |y| {
-        let (y, epilogue) = (MatMut::new(y, 1, 3)?, Epilogue::default());
-        matmul_rows(&w, 1..3, &packed, y, &epilogue, &options, &mut Scratch::new())
+        let (y, epilogue) = (MatMut::new(y, (1, 3))?, Epilogue::default());
+        w.product().rows(1..3).epilogue(epilogue).matmul(&packed, y, &mut Context::from(options))
     });
     assert_eq!(message, "y: expected (1, 2) (rows, columns), got (1, 3)");
     // No rows at all are fine, also at the end.
     for rows in [0..0, 6..6] {
-        let (y, epilogue) = (MatMut::new(&mut [], 1, 0).expect("y"), Epilogue::default());
-        matmul_rows::<f32>(&w, rows, &packed, y, &epilogue, &options, &mut Scratch::new())
+        let (y, epilogue) = (&mut [0f32; 0], Epilogue::default());
+        w.product()
+            .rows(rows)
+            .epilogue(epilogue)
+            .matmul(&packed, y, &mut Context::from(options))
             .expect("no rows");
     }
 }
@@ -178,9 +189,8 @@ fn activations_packed_for_something_else() {
     let multiply = |w: &Weights<'_>, packed: &Activations, options: &Options| {
         let m = packed.m();
         fails(&mut vec![1f32; m * w.n()], |y| {
-            let y = MatMut::new(y, m, w.n())?;
-            let workspace = Workspace::new();
-            matmul_packed(w, packed, y, &Epilogue::default(), options, workspace.scratch())
+            let y = MatMut::new(y, (m, w.n()))?;
+            w.matmul(packed, y, &mut Context::from(*options))
         })
     };
     for kernel in Kernel::available() {
@@ -193,7 +203,7 @@ fn activations_packed_for_something_else() {
                  0×70, f32, kernel {name}, gemv and this table"
             )
         );
-        packed.pack(&w, MatRef::new(&[1f32; 140], 2, 70).expect("x"), &options).expect("packed");
+        packed.pack(MatRef::new(&[1f32; 140], (2, 70)).expect("x"), &w, &options).expect("packed");
         let packed_for = format!("activations: packed for 2×70, f32, kernel {name}, gemv, but");
         // Another width.
         assert_eq!(
@@ -203,8 +213,8 @@ fn activations_packed_for_something_else() {
             )
         );
         // Another shape: groups that the row kernels do not have.
-        let scales = Scales::new(Granularity::Group(20), 6, 70, vec![1.0; 24]).expect("scales");
-        let odd = Weights::new((6, 70), Lut::int8(), vec![1; 420], None, scales).expect("weights");
+        let scales = Scales::new(vec![1.0; 24], (6, 70), Granularity::Group(20)).expect("scales");
+        let odd = Weights::new(vec![1; 420], (6, 70), Lut::int8(), scales).expect("weights");
         assert_eq!(
             multiply(&odd, &packed, &options),
             format!(
@@ -221,19 +231,10 @@ fn activations_packed_for_something_else() {
         }
         // Another table: fine if the kernel decodes it in the same order, else an error.
         let lut = Lut::new(&std::array::from_fn(|c| (c as f32).sin())).expect("a table");
-        let other =
-            Weights::new((6, 70), lut, vec![1; 420], None, per_tensor((6, 70))).expect("weights");
+        let other = Weights::new(vec![1; 420], (6, 70), lut, per_tensor((6, 70))).expect("weights");
         let mut y = [BEFORE; 12];
-        let to = MatMut::new(&mut y, 2, 6).expect("y");
-        let workspace = Workspace::new();
-        match matmul_packed(
-            &other,
-            &packed,
-            to,
-            &Epilogue::default(),
-            &options,
-            workspace.scratch(),
-        ) {
+        let to = MatMut::new(&mut y, (2, 6)).expect("y");
+        match other.matmul(&packed, to, &mut Context::from(options)) {
             Ok(()) => assert!(y.iter().all(|y| (y - 70.0 * 1f32.sin()).abs() < 1e-3), "{y:?}"),
             Err(error) => {
                 assert!(matches!(error, Error::Packing { .. }), "{error}");
@@ -245,6 +246,7 @@ fn activations_packed_for_something_else() {
 
 #[test]
 fn kernels_by_name() {
+    let kernel = |name: &str| name.parse::<Kernel>();
     let all: Vec<_> = KernelInfo::all().map(KernelInfo::name).collect();
     let message = format!("kernel: \"vax\" is none of {}", all.join(", "));
     assert_eq!(text(kernel("vax")), message);
@@ -267,8 +269,8 @@ fn kernels_by_name() {
 #[test]
 #[ignore = "run by the_environment_variable"]
 fn print_kernel_of_options() {
-    match Options::new() {
-        Ok(options) => println!("chosen: {}.", options.kernel.name()),
+    match Options::new().kernel() {
+        Ok(kernel) => println!("chosen: {kernel}."),
         Err(error) => println!("refused: {error}."),
     }
 }
@@ -313,40 +315,41 @@ fn empty_shapes_are_fine() {
     for kernel in Kernel::available() {
         let shapes = [(0, 0, 0), (0, 3, 5), (2, 0, 5), (2, 3, 0), (20, 3, 0), (20, 0, 0)];
         for ((m, n, k), mode) in shapes.into_iter().flat_map(|s| Mode::ALL.map(|mode| (s, mode))) {
-            let odd = |g: &Granularity| !g.block(n, k).1.is_multiple_of(32) && g.block(n, k).1 < k;
+            let odd =
+                |g: &Granularity| !g.block((n, k)).1.is_multiple_of(32) && g.block((n, k)).1 < k;
             for granularity in GRANULARITIES.into_iter().filter(|g| mode == Mode::F32 || !odd(g)) {
-                let (rows, cols) = granularity.grid(n, k);
+                let (rows, cols) = granularity.grid((n, k));
                 let scales =
-                    Scales::new(granularity, n, k, vec![1.0; rows * cols]).expect("scales");
+                    Scales::new(vec![1.0; rows * cols], (n, k), granularity).expect("scales");
                 let signs = Bytes::from(vec![0xFF; n * sign_stride(k)]);
                 let codes = vec![3; n * k];
-                let w = Weights::new((n, k), Lut::qins_linear(), codes, Some(signs), scales)
+                let w = Weights::new(codes, (n, k), Lut::qins_linear(), scales)
+                    .and_then(|w| w.with_signs(signs))
                     .expect("weights");
                 let x = vec![1f32; m * k];
                 let mut y = vec![f32::NAN; m * n];
-                matmul(
-                    &w,
-                    MatRef::new(&x, m, k).expect("x"),
-                    MatMut::new(&mut y, m, n).expect("y"),
-                    &Epilogue { bias: Some(&vec![0.5; n]), ..Epilogue::default() },
-                    &Options::with_kernel(kernel).mode(mode),
-                    &mut Workspace::new(),
-                )
-                .expect("an empty product");
+                w.product()
+                    .epilogue(Epilogue { bias: Some(&vec![0.5; n]), ..Epilogue::default() })
+                    .matmul(
+                        MatRef::new(&x, (m, k)).expect("x"),
+                        MatMut::new(&mut y, (m, n)).expect("y"),
+                        &mut Context::from(Options::new().with_kernel(kernel).with_mode(mode)),
+                    )
+                    .expect("an empty product");
                 assert!(y.iter().all(|y| *y == 0.5), "{m}×{n}×{k} {granularity}: {y:?}");
             }
         }
     }
     // Dimensions beside a 0 may be anything.
     for (n, k) in [(0, usize::MAX / 2), (0, usize::MAX)] {
-        let scales = Scales::new(Granularity::Group(64), n, k, vec![]).expect("scales");
-        let w = Weights::new((n, k), Lut::int8(), vec![], None, scales).expect("weights");
-        let (x, y) = (MatRef::<f32>::new(&[], 0, k), MatMut::<f32>::new(&mut [], 0, 0));
+        let scales = Scales::new(vec![], (n, k), Granularity::Group(64)).expect("scales");
+        let w = Weights::new(vec![], (n, k), Lut::int8(), scales).expect("weights");
+        let (x, y) = (MatRef::<f32>::new(&[], (0, k)), MatMut::<f32>::new(&mut [], (0, 0)));
         let (x, mut y) = (x.expect("x"), y.expect("y"));
         for mode in Mode::ALL {
-            let options = Options::with_kernel(Kernel::best()).mode(mode);
+            let options = Options::new().with_kernel(Kernel::best()).with_mode(mode);
             let y = y.reborrow();
-            match matmul(&w, x, y, &Epilogue::default(), &options, &mut Workspace::new()) {
+            match w.matmul(x, y, &mut Context::from(options)) {
                 Ok(()) => {}
                 Err(error) => assert!(mode.is_integer(), "{mode}: {error}"),
             }
@@ -405,22 +408,22 @@ proptest! {
         };
         let (_, lut, signed) = tables().swap_remove(table);
         // Block and group sizes of 0 have no grid.
-        let block = granularity.block(n, k);
-        let grid = if block.0 == 0 || block.1 == 0 { (0, 0) } else { granularity.grid(n, k) };
+        let block = granularity.block((n, k));
+        let grid = if block.0 == 0 || block.1 == 0 { (0, 0) } else { granularity.grid((n, k)) };
         let values = vec![0.5; off(grid.0.checked_mul(grid.1), scales)];
-        let Ok(scales) = Scales::new(granularity, n, k, values) else { return Ok(()) };
+        let Ok(scales) = Scales::new(values, (n, k), granularity) else { return Ok(()) };
         let byte = |i: usize| (seed.wrapping_mul(2 * i as u64 + 1) >> 32) as u8;
         let codes: Vec<u8> = (0..off(n.checked_mul(k), codes)).map(byte).collect();
         let signs = signed.then(|| {
             let len = off(n.checked_mul(sign_stride(k)), signs);
             Bytes::from((0..len).map(byte).collect::<Vec<_>>())
         });
-        let Ok(w) = Weights::new((n, k), lut, codes, signs, scales) else { return Ok(()) };
+        let Ok(w) = Weights::new(codes, (n, k), lut, scales).and_then(|w| with_signs(w, signs)) else { return Ok(()) };
         let w = if seed % 2 == 0 { w.with_non_finite(NonFinite::Propagate) } else { w };
 
         let kernels: Vec<_> = Kernel::available().collect();
         let mode = Mode::ALL[mode.saturating_sub(3)];
-        let options = one_thread(kernels[kernel % kernels.len()]).mode(mode);
+        let options = one_thread(kernels[kernel % kernels.len()]).with_mode(mode);
         let stride = |cols: usize, extra: usize| cols.saturating_add(extra).saturating_sub(4);
         let (x_stride, y_stride) = (stride(k, x_stride), stride(n, y_stride));
         let len = |stride: usize, extra: usize| {
@@ -432,16 +435,14 @@ proptest! {
         let bias = vec![0.5; (small(Some(n)) + bias_extra).saturating_sub(10)];
         let epilogue = Epilogue { bias: (seed % 3 == 0).then_some(&bias), ..Epilogue::default() };
         let mut multiply = || {
-            let x = MatRef::with_stride(&x, m, k, x_stride)?;
-            let to = MatMut::with_stride(&mut y, m, n, y_stride)?;
-            matmul(&w, x, to, &epilogue, &options, &mut Workspace::new())?;
+            let x = MatRef::with_stride(&x, (m, k), x_stride)?;
+            let to = MatMut::with_stride(&mut y, (m, n), y_stride)?;
+            w.product().epilogue(epilogue).matmul(x, to, &mut Context::from(options))?;
             let mut packed = Activations::new();
-            packed.pack(&w, x, &options)?;
-            let to = MatMut::with_stride(&mut y, m, rows.1.abs_diff(rows.0), y_stride)?;
+            packed.pack(x, &w, &options)?;
+            let to = MatMut::with_stride(&mut y, (m, rows.1.abs_diff(rows.0)), y_stride)?;
             // An error may come after the first product: what it leaves is not looked at.
-            let _ = matmul_rows(
-                &w, rows.0..rows.1, &packed, to, &epilogue, &options, &mut Scratch::new(),
-            );
+            let _ = w.product().rows(rows.0..rows.1).epilogue(epilogue).matmul(&packed, to, &mut Context::from(options));
             Ok::<(), Error>(())
         };
         let done = multiply();
@@ -450,7 +451,7 @@ proptest! {
             let product = matches!(error, Error::Length { what: "y", .. } | Error::Stride { what: "y", .. });
             prop_assert!(y == before || product, "{error}");
         }
-        let plan = Plan::new(&w, m, &Options::with_kernel(Kernel::best()));
+        let plan = Plan::new(&w, m, &Options::new().with_kernel(Kernel::best()));
         let _ = (plan.map(|plan| plan.shape()), w.bytes(), w.prepare());
     }
 }

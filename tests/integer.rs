@@ -7,8 +7,7 @@ use common::contract::{MODES, contract};
 use common::kernels::kernels;
 use common::{GRANULARITIES, activations, all_tables, weights};
 use lutmul::{
-    Activations, Epilogue, Granularity, Kernel, MatMut, MatRef, Options, Scratch, Threads, Weights,
-    Workspace, matmul, matmul_rows,
+    Activations, Context, Epilogue, Granularity, Kernel, MatMut, MatRef, Options, Threads, Weights,
 };
 
 fn product(
@@ -19,10 +18,10 @@ fn product(
     options: &Options,
 ) -> Vec<f32> {
     let mut y = vec![7.0; m * w.n()];
-    let x = MatRef::new(x, m, w.k()).expect("x");
-    let to = MatMut::new(&mut y, m, w.n()).expect("y");
+    let x = MatRef::new(x, (m, w.k())).expect("x");
+    let to = MatMut::new(&mut y, (m, w.n())).expect("y");
     let epilogue = Epilogue { bias, ..Epilogue::default() };
-    matmul(w, x, to, &epilogue, options, &mut Workspace::new()).expect("a product");
+    w.product().epilogue(epilogue).matmul(x, to, &mut Context::from(*options)).expect("a product");
     y
 }
 
@@ -76,7 +75,7 @@ fn every_kernel_gives_the_bits_of_the_contract() {
                 let bias = Some(&bias[..]).filter(|_| i % 3 == 0);
                 let expected = bits(&contract(&w, &x, m, mode, bias));
                 for kernel in kernels() {
-                    let options = Options::with_kernel(kernel).mode(mode);
+                    let options = Options::new().with_kernel(kernel).with_mode(mode);
                     let y = bits(&product(&w, &x, m, bias, &options));
                     count += 1;
                     if y != expected {
@@ -112,14 +111,19 @@ fn threads_batches_and_ranges_never_change_a_bit() {
         let x = activations(&mut rng, m * k);
         for mode in MODES {
             let scalar = Kernel::available().last().expect("scalar");
-            let expected =
-                bits(&product(&w, &x, m, None, &Options::with_kernel(scalar).mode(mode)));
+            let expected = bits(&product(
+                &w,
+                &x,
+                m,
+                None,
+                &Options::new().with_kernel(scalar).with_mode(mode),
+            ));
             for kernel in kernels() {
                 let what = format!("{name}, {mode}, {}", kernel.name());
-                let options = Options::with_kernel(kernel).mode(mode);
+                let options = Options::new().with_kernel(kernel).with_mode(mode);
                 let y = pool.install(|| product(&w, &x, m, None, &options));
                 assert_eq!(bits(&y), expected, "{what}, 7 threads");
-                let one = options.threads(Threads::One);
+                let one = options.with_threads(Threads::One);
                 for (token, expected) in x.chunks(k).zip(expected.chunks(n)) {
                     assert_eq!(
                         bits(&product(&w, token, 1, None, &one)),
@@ -128,14 +132,17 @@ fn threads_batches_and_ranges_never_change_a_bit() {
                     );
                 }
                 let mut packed = Activations::new();
-                packed.pack(&w, MatRef::new(&x, m, k).expect("x"), &options).expect("packed");
+                packed.pack(MatRef::new(&x, (m, k)).expect("x"), &w, &options).expect("packed");
                 let mut y = vec![0.0; m * n];
-                let mut rest = MatMut::new(&mut y, m, n).expect("y");
+                let mut rest = MatMut::new(&mut y, (m, n)).expect("y");
                 for first in (0..n).step_by(77) {
                     let range = first..n.min(first + 77);
                     let (part, others) = rest.split_columns(range.len());
                     let epilogue = Epilogue::default();
-                    matmul_rows(&w, range, &packed, part, &epilogue, &one, &mut Scratch::new())
+                    w.product()
+                        .rows(range)
+                        .epilogue(epilogue)
+                        .matmul(&packed, part, &mut Context::from(one))
                         .expect("a range");
                     rest = others;
                 }

@@ -3,10 +3,10 @@
 mod common;
 
 use common::{GRANULARITIES, activations, rng, tables, thin, weights};
-use lutmul::{Epilogue, Kernel, MatMut, MatRef, Mode, Needs, Options, Threads, Workspace, matmul};
+use lutmul::{Context, Kernel, Mode, Needs, Options, Threads};
 
 #[test]
-fn a_workspace_does_not_grow_beyond_what_it_has_reserved() {
+fn a_context_does_not_grow_beyond_what_it_has_reserved() {
     const MOST: usize = 35;
     let mut rng = rng("memory");
     let mut shapes = Vec::new();
@@ -22,24 +22,24 @@ fn a_workspace_does_not_grow_beyond_what_it_has_reserved() {
             let x = activations(&mut rng, MOST * k);
             for mode in Mode::ALL {
                 let threads = Threads::One;
-                let options = Options::with_kernel(Kernel::best()).mode(mode).threads(threads);
+                let options = Options::new()
+                    .with_kernel(Kernel::best())
+                    .with_mode(mode)
+                    .with_threads(threads);
                 let Ok(needs) = Needs::up_to(&w, MOST, &options) else {
                     assert!(mode.is_integer(), "{mode} takes every granularity");
                     continue;
                 };
-                let mut workspace = Threads::One.install(Workspace::new);
-                workspace.reserve(needs).expect("memory");
-                let reserved = workspace.bytes();
+                let mut context = Context::from(options);
+                context.reserve(needs).expect("memory");
+                let reserved = context.bytes();
                 assert!(reserved >= needs.scratch(), "{needs:?}");
                 for m in 1..=MOST {
                     let mut y = vec![0f32; m * n];
-                    let from = MatRef::new(&x[..m * k], m, k).expect("x");
-                    let to = MatMut::new(&mut y, m, n).expect("y");
-                    matmul(&w, from, to, &Epilogue::default(), &options, &mut workspace)
-                        .expect("a product");
+                    w.matmul(&x[..m * k], &mut y, &mut context).expect("a product");
                     let of_this = Needs::of(&w, m, &options).expect("needs");
                     assert!(needs.cover(of_this), "{name} {mode} {granularity} {m}: {of_this:?}");
-                    assert_eq!(workspace.bytes(), reserved, "{name} {mode} {granularity} {k} {m}");
+                    assert_eq!(context.bytes(), reserved, "{name} {mode} {granularity} {k} {m}");
                     products += 1;
                 }
             }
@@ -54,12 +54,12 @@ fn more_than_there_is() {
     let mut rng = rng("memory");
     let w = weights(&mut rng, (3, 64), &tables()[0].1, true, GRANULARITIES[0]);
     for mode in Mode::ALL {
-        let options = Options::with_kernel(Kernel::best()).mode(mode);
+        let options = Options::new().with_kernel(Kernel::best()).with_mode(mode);
         let error = Needs::up_to(&w, usize::MAX, &options).unwrap_err();
         assert!(matches!(error, lutmul::Error::Overflow { .. }), "{error}");
         let needs = Needs::up_to(&w, 1 << 54, &options).expect("needs");
-        let mut workspace = Workspace::new();
-        let error = workspace.reserve(needs).unwrap_err();
+        let mut context = Context::new();
+        let error = context.reserve(needs).unwrap_err();
         assert!(matches!(error, lutmul::Error::Memory { .. }), "{error}");
     }
 }

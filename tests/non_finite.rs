@@ -3,6 +3,8 @@
 
 mod common;
 
+use common::with_signs;
+
 use common::bad::{BEFORE, fails, one_thread, ones, per_tensor, text};
 use common::kernels::kernels;
 use common::{GRANULARITIES, activations};
@@ -14,15 +16,15 @@ fn used_entries_that_are_not_finite_are_named() {
     let (n, k) = (5, 70);
     let multiply = |w: &Weights<'_>, kernel: Kernel, y: &mut [f32]| {
         let x = [1f32; 70];
-        let (x, y) = (MatRef::new(&x, 1, k)?, MatMut::new(y, 1, n)?);
-        matmul(w, x, y, &Epilogue::default(), &one_thread(kernel), &mut Workspace::new())
+        let (x, y) = (MatRef::new(&x, (1, k))?, MatMut::new(y, (1, n))?);
+        w.matmul(x, y, &mut Context::from(one_thread(kernel)))
     };
     let weights = |lut: &Lut, bad: &[(usize, usize, u8)]| {
         let mut codes = vec![1; n * k];
         for (row, col, code) in bad {
             codes[row * k + col] = *code;
         }
-        Weights::new((n, k), lut.clone(), codes, None, per_tensor((n, k)))
+        Weights::new(codes, (n, k), lut.clone(), per_tensor((n, k)))
             .expect("weights")
             .with_name("layers.3.down_proj")
     };
@@ -98,7 +100,8 @@ fn propagation_is_that_of_ieee_754() {
                     }
                 }
                 let signs = clean.signs().map(|s| Bytes::from(s.to_vec()));
-                let w = Weights::new((n, k), lut.clone(), codes, signs, clean.scales().clone())
+                let w = Weights::new(codes, (n, k), lut.clone(), clean.scales().clone())
+                    .and_then(|w| with_signs(w, signs))
                     .expect("weights")
                     .with_non_finite(NonFinite::Propagate);
                 let mut x = activations(&mut rng, m * k);
@@ -112,11 +115,10 @@ fn propagation_is_that_of_ieee_754() {
                 let expected = reference::matmul(&w, &x, m).expect("a reference");
                 for kernel in kernels() {
                     let mut y = vec![BEFORE; m * n];
-                    let (from, to) = (MatRef::new(&x, m, k), MatMut::new(&mut y, m, n));
+                    let (from, to) = (MatRef::new(&x, (m, k)), MatMut::new(&mut y, (m, n)));
                     let (from, to) = (from.expect("x"), to.expect("y"));
                     let options = one_thread(kernel);
-                    matmul(&w, from, to, &Epilogue::default(), &options, &mut Workspace::new())
-                        .expect("a product");
+                    w.matmul(from, to, &mut Context::from(options)).expect("a product");
                     for (at, (y, expected)) in y.iter().zip(&expected.y).enumerate() {
                         count += 1;
                         assert!(
@@ -137,14 +139,14 @@ fn propagation_is_that_of_ieee_754() {
 fn integer_modes_refuse_what_they_cannot_do() {
     let modes = Mode::ALL.into_iter().filter(|mode| mode.is_integer());
     for (mode, kernel) in modes.flat_map(|mode| kernels().map(move |k| (mode, k))) {
-        let options = one_thread(kernel).mode(mode);
+        let options = one_thread(kernel).with_mode(mode);
         let multiply = |w: &Weights<'_>, x: &[f32], y: &mut [f32]| {
             let m = y.len() / w.n();
-            let (x, y) = (MatRef::new(x, m, w.k())?, MatMut::new(y, m, w.n())?);
-            matmul(w, x, y, &Epilogue::default(), &options, &mut Workspace::new())
+            let (x, y) = (MatRef::new(x, (m, w.k()))?, MatMut::new(y, (m, w.n()))?);
+            w.matmul(x, y, &mut Context::from(options))
         };
         let codes = vec![0x7F; 6 * 70];
-        let nan = Weights::new((6, 70), Lut::e4m3(), codes, None, per_tensor((6, 70)));
+        let nan = Weights::new(codes, (6, 70), Lut::e4m3(), per_tensor((6, 70)));
         let nan = nan.expect("weights").with_name("gate");
         assert_eq!(
             fails(&mut [BEFORE; 6], |y| multiply(&nan, &[1.0; 70], y)),
@@ -154,8 +156,8 @@ fn integer_modes_refuse_what_they_cannot_do() {
         let message = fails(&mut [BEFORE; 6], |y| multiply(&nan, &[1.0; 70], y));
         let expected = "gate: NaN and infinity can be propagated in mode f32 only, not in";
         assert_eq!(message, format!("{expected} {mode}"));
-        let scales = Scales::new(Granularity::Group(20), 6, 70, vec![1.0; 24]).expect("scales");
-        let odd = Weights::new((6, 70), Lut::int8(), vec![1; 420], None, scales).expect("weights");
+        let scales = Scales::new(vec![1.0; 24], (6, 70), Granularity::Group(20)).expect("scales");
+        let odd = Weights::new(vec![1; 420], (6, 70), Lut::int8(), scales).expect("weights");
         let message = fails(&mut [BEFORE; 6], |y| multiply(&odd, &[1.0; 70], y));
         let expected = "scales: groups of 20 along k are no multiple of 32, as";
         assert_eq!(message, format!("{expected} {mode} asks"));
@@ -194,11 +196,10 @@ fn padding_does_not_leak() {
                     for policy in [NonFinite::Reject, NonFinite::Propagate] {
                         let w = w.clone().with_non_finite(policy);
                         let mut y = vec![f32::NAN; m * n];
-                        let (from, to) = (MatRef::new(&x, m, k), MatMut::new(&mut y, m, n));
+                        let (from, to) = (MatRef::new(&x, (m, k)), MatMut::new(&mut y, (m, n)));
                         let (from, to) = (from.expect("x"), to.expect("y"));
                         let options = one_thread(kernel);
-                        matmul(&w, from, to, &Epilogue::default(), &options, &mut Workspace::new())
-                            .expect("a product");
+                        w.matmul(from, to, &mut Context::from(options)).expect("a product");
                         for ((y, expected), sum) in y.iter().zip(&expected.y).zip(&expected.abs_sum)
                         {
                             let error = (f64::from(*y) - expected).abs();

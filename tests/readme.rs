@@ -1,8 +1,6 @@
 //! What the README says of kernels, formats and code is so.
 
 use lutmul::{Activation, Format, Granularity, KernelInfo, Lut, Mode, Weights};
-use lutmul_kernels::float::{self, Groups, Scales};
-use lutmul_kernels::{Codes, Table};
 
 fn readme() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
@@ -17,16 +15,6 @@ fn table(readme: &str, heading: &str) -> Vec<Vec<String>> {
     rows.skip(2).map(|row| row.split('|').map(|cell| cell.trim().into()).collect()).collect()
 }
 
-/// How a kernel decodes a table.
-fn decoder(info: KernelInfo, lut: &Lut, signs: bool) -> &'static str {
-    let table = Table::new(lut.values()).expect("a table");
-    let signs = signs.then_some(&[0u8][..]);
-    let scales =
-        Scales { values: &[1.0], stride: 1, block_rows: 1, first_row: 0, groups: Groups::Whole };
-    let codes = Codes::whole(&[0], signs, 1);
-    info.decoder(&float::Weights { codes, table: &table, finite: true, scales })
-}
-
 /// The row of a kernel as it should be.
 fn row(info: KernelInfo) -> Vec<String> {
     let w: Vec<f32> = (0..4000).map(|i| (i as f32 * 0.37).sin()).collect();
@@ -34,7 +22,7 @@ fn row(info: KernelInfo) -> Vec<String> {
     let (mut cells, mut others) = (Vec::new(), Vec::new());
     for format in Format::NAMED.into_iter().chain([Format::Table(own)]) {
         let encoded = Weights::encode(&w, (40, 100), &format, Granularity::Row).expect("weights");
-        let decoder = decoder(info, encoded.lut(), format.has_signs()).to_string();
+        let decoder = info.decoder(&encoded).to_string();
         let column =
             matches!(format, Format::QinsLinear | Format::E4m3 | Format::E5m2 | Format::Int8);
         match column {

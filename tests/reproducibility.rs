@@ -3,11 +3,12 @@
 
 mod common;
 
+use common::with_signs;
+
 use common::kernels::kernels;
 use common::{GRANULARITIES, activations, tables, weights};
 use lutmul::{
-    Activations, Epilogue, MatMut, MatRef, Options, Scratch, Threads, Weights, Workspace, bf16,
-    f16, matmul, matmul_packed, matmul_rows,
+    Activations, Context, Epilogue, MatMut, MatRef, Options, Threads, Weights, bf16, f16,
 };
 
 fn bits(y: &[f32]) -> Vec<u32> {
@@ -25,22 +26,24 @@ fn threads_ranges_strides_and_alignment_never_change_a_bit() {
         for (m, n, k) in [(1, 1000, 200), (3, 300, 333), (40, 500, 640)] {
             let w = weights(&mut rng, (n, k), &lut, signed, GRANULARITIES[i % GRANULARITIES.len()]);
             let x = activations(&mut rng, m * k);
-            let x = MatRef::new(&x, m, k).expect("x");
+            let x = MatRef::new(&x, (m, k)).expect("x");
             for kernel in kernels() {
-                let options = Options::with_kernel(kernel);
-                let one = options.threads(Threads::One);
+                let options = Options::new().with_kernel(kernel);
+                let one = options.with_threads(Threads::One);
                 let epilogue = Epilogue::default();
-                let mut workspace = Workspace::new();
+                let mut context = Context::new();
                 let mut expected = vec![f32::NAN; m * n];
-                let y = MatMut::new(&mut expected, m, n).expect("y");
-                matmul(&w, x, y, &epilogue, &one, &mut workspace).expect("a product");
+                let y = MatMut::new(&mut expected, (m, n)).expect("y");
+                w.product().epilogue(epilogue).matmul(x, y, &mut context).expect("a product");
                 let what = format!("{name}, {}, {m}×{n}×{k}", kernel.name());
 
                 for pool in &pools {
                     let mut y = vec![f32::NAN; m * n];
-                    let to = MatMut::new(&mut y, m, n).expect("y");
-                    pool.install(|| matmul(&w, x, to, &epilogue, &options, &mut Workspace::new()))
-                        .expect("a product");
+                    let to = MatMut::new(&mut y, (m, n)).expect("y");
+                    pool.install(|| {
+                        w.product().epilogue(epilogue).matmul(x, to, &mut Context::from(options))
+                    })
+                    .expect("a product");
                     assert_eq!(
                         bits(&y),
                         bits(&expected),
@@ -51,24 +54,19 @@ fn threads_ranges_strides_and_alignment_never_change_a_bit() {
 
                 // Ranges of any length, into blocks of columns of a matrix with a stride.
                 let mut packed = Activations::new();
-                packed.pack(&w, x, &options).expect("packed");
+                packed.pack(x, &w, &options).expect("packed");
                 let stride = n + 5;
                 let mut y = vec![7.0; m * stride];
-                let mut rest = MatMut::with_stride(&mut y, m, n, stride).expect("y");
+                let mut rest = MatMut::with_stride(&mut y, (m, n), stride).expect("y");
                 let mut start = 0;
                 for len in [1, 8, 50, 63, 100].into_iter().cycle() {
                     let end = n.min(start + len);
                     let (part, others) = rest.split_columns(end - start);
-                    matmul_rows(
-                        &w,
-                        start..end,
-                        &packed,
-                        part,
-                        &epilogue,
-                        &one,
-                        &mut Scratch::new(),
-                    )
-                    .expect("a range");
+                    w.product()
+                        .rows(start..end)
+                        .epilogue(epilogue)
+                        .matmul(&packed, part, &mut Context::from(one))
+                        .expect("a range");
                     rest = others;
                     start = end;
                     if end == n {
@@ -88,17 +86,15 @@ fn threads_ranges_strides_and_alignment_never_change_a_bit() {
                 let mut codes = vec![0];
                 codes.extend_from_slice(w.codes());
                 let signs: Option<Vec<u8>> = w.signs().map(|s| [&[0], s].concat());
-                let borrowed = Weights::new(
-                    (n, k),
-                    lut.clone(),
-                    &codes[1..],
-                    signs.as_ref().map(|s| s[1..].into()),
-                    w.scales().clone(),
-                )
-                .expect("weights");
+                let borrowed = Weights::new(&codes[1..], (n, k), lut.clone(), w.scales().clone())
+                    .and_then(|w| with_signs(w, signs.as_ref().map(|s| s[1..].into())))
+                    .expect("weights");
                 let mut y = vec![f32::NAN; m * n];
-                let to = MatMut::new(&mut y, m, n).expect("y");
-                matmul_packed(&borrowed, &packed, to, &epilogue, &one, workspace.scratch())
+                let to = MatMut::new(&mut y, (m, n)).expect("y");
+                borrowed
+                    .product()
+                    .epilogue(epilogue)
+                    .matmul(&packed, to, &mut Context::from(one))
                     .expect("a product");
                 assert_eq!(bits(&y), bits(&expected), "{what}, borrowed");
             }
@@ -115,41 +111,13 @@ fn narrow_types_are_widened_exactly_and_rounded_once() {
         let half: Vec<f16> = activations(&mut rng, m * k).into_iter().map(f16::from_f32).collect();
         let wide: Vec<f32> = half.iter().map(|x| x.to_f32()).collect();
         for kernel in kernels() {
-            let options = Options::with_kernel(kernel);
-            let mut workspace = Workspace::new();
+            let mut context = Context::new().with_kernel(kernel);
             let mut y = vec![0.0f32; m * n];
             let mut y16 = vec![f16::ZERO; m * n];
             let mut y_bf = vec![bf16::ZERO; m * n];
-            let epilogue = Epilogue::default();
-            let x = MatRef::new(&wide, m, k).expect("x");
-            matmul(
-                &w,
-                x,
-                MatMut::new(&mut y, m, n).expect("y"),
-                &epilogue,
-                &options,
-                &mut workspace,
-            )
-            .expect("f32");
-            let x = MatRef::new(&half, m, k).expect("x");
-            matmul(
-                &w,
-                x,
-                MatMut::new(&mut y16, m, n).expect("y"),
-                &epilogue,
-                &options,
-                &mut workspace,
-            )
-            .expect("f16");
-            matmul(
-                &w,
-                x,
-                MatMut::new(&mut y_bf, m, n).expect("y"),
-                &epilogue,
-                &options,
-                &mut workspace,
-            )
-            .expect("bf16");
+            w.matmul(&wide, &mut y, &mut context).expect("f32");
+            w.matmul(&half, &mut y16, &mut context).expect("f16");
+            w.matmul(&half, &mut y_bf, &mut context).expect("bf16");
             let expected: Vec<_> = y.iter().map(|y| f16::from_f32(*y).to_bits()).collect();
             assert_eq!(y16.iter().map(|y| y.to_bits()).collect::<Vec<_>>(), expected);
             let expected: Vec<_> = y.iter().map(|y| bf16::from_f32(*y).to_bits()).collect();
@@ -159,20 +127,18 @@ fn narrow_types_are_widened_exactly_and_rounded_once() {
 }
 
 #[test]
-fn a_workspace_serves_products_of_any_size_after_one_another() {
-    let mut rng = common::rng("a_workspace_serves_products_of_any_size_after_one_another");
-    let mut workspace = Workspace::new();
+fn a_context_serves_products_of_any_size_after_one_another() {
+    let mut rng = common::rng("a_context_serves_products_of_any_size_after_one_another");
+    let mut context = Context::new();
     for (m, n, k) in [(40, 60, 500), (1, 60, 500), (9, 3, 70), (8, 200, 1000), (2, 5, 1)] {
         let w = weights(&mut rng, (n, k), &lutmul::Lut::int8(), false, lutmul::Granularity::Row);
         let x = activations(&mut rng, m * k);
-        let x = MatRef::new(&x, m, k).expect("x");
-        let product = |workspace: &mut Workspace| {
+        let x = MatRef::new(&x, (m, k)).expect("x");
+        let product = |context: &mut Context| {
             let mut y = vec![f32::NAN; m * n];
-            let (to, options) =
-                (MatMut::new(&mut y, m, n).expect("y"), Options::new().expect("a kernel"));
-            matmul(&w, x, to, &Epilogue::default(), &options, workspace).expect("a product");
+            w.matmul(x, &mut y, context).expect("a product");
             bits(&y)
         };
-        assert_eq!(product(&mut workspace), product(&mut Workspace::new()), "{m}×{n}×{k}");
+        assert_eq!(product(&mut context), product(&mut Context::new()), "{m}×{n}×{k}");
     }
 }

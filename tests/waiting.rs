@@ -34,33 +34,28 @@ fn comes_to_an_end(what: String, work: impl FnOnce() + Send + 'static) {
 }
 
 /// What several threads do with the same weights at a time, none of which is done yet.
-type Act = fn(&Weights<'_>, &Workspace);
+type Act = fn(&Weights<'_>);
 
 fn product(w: &Weights<'_>, mode: Mode) {
     let (x, mut y) = ([1f32; K], vec![0f32; N]);
-    let (x, to) = (MatRef::new(&x, 1, K).expect("x"), MatMut::new(&mut y, 1, N).expect("y"));
-    let options = Options::new().expect("options").mode(mode);
-    matmul(w, x, to, &Epilogue::default(), &options, &mut Workspace::new()).expect("a product");
+    w.matmul(&x, &mut y, &mut Context::new().with_mode(mode)).expect("a product");
     assert_eq!(y, [K as f32; N]);
 }
 
 const ACTS: [(&str, Act); 6] = [
-    ("prepare", |w, _| w.prepare().expect("finite weights")),
-    ("decode_rows", |w, _| w.decode_rows(7..9, &mut vec![0f32; 2 * K]).expect("rows")),
-    ("matmul in f32", |w, _| product(w, Mode::F32)),
-    ("matmul in a16", |w, _| product(w, Mode::A16)),
-    ("matmul_packed with one workspace's scratch", |w, workspace| {
-        let options = Options::new().expect("options");
+    ("prepare", |w| w.prepare().expect("finite weights")),
+    ("decode_rows", |w| w.decode_rows(7..9, &mut vec![0f32; 2 * K]).expect("rows")),
+    ("matmul in f32", |w| product(w, Mode::F32)),
+    ("matmul in a16", |w| product(w, Mode::A16)),
+    ("matmul of packed x", |w| {
         let (x, mut y, mut packed) = (vec![1f32; 9 * K], vec![0f32; 9 * N], Activations::new());
-        packed.pack(w, MatRef::new(&x, 9, K).expect("x"), &options).expect("packed");
-        let (to, scratch) = (MatMut::new(&mut y, 9, N).expect("y"), workspace.scratch());
-        matmul_packed(w, &packed, to, &Epilogue::default(), &options, scratch).expect("a product");
+        packed.pack(&x, w, &Options::new()).expect("packed");
+        w.matmul(&packed, &mut y, &mut Context::new()).expect("a product");
     }),
-    ("with a code that is refused", |w, _| {
+    ("with a code that is refused", |w| {
         let mut codes = w.codes().to_vec();
         codes[N * K - 1] = 0x7F;
-        let w =
-            Weights::new((N, K), Lut::e4m3(), codes, None, w.scales().clone()).expect("weights");
+        let w = Weights::new(codes, (N, K), Lut::e4m3(), w.scales().clone()).expect("weights");
         let refused = || w.prepare().expect_err("a NaN").to_string();
         let (a, b) = rayon::join(refused, refused);
         assert_eq!((&a, &a[..]), (&b, "weights: NaN at row 4095, column 4095"));
@@ -72,13 +67,13 @@ fn pool(threads: usize) -> ThreadPool {
 }
 
 /// Calls `all` again and again, with weights that nothing was done with.
-fn rounds(what: String, all: impl Fn(&Weights<'_>, &Workspace) + Send + 'static) {
+fn rounds(what: String, all: impl Fn(&Weights<'_>) + Send + 'static) {
     comes_to_an_end(what, move || {
         let codes = vec![0x38u8; N * K]; // 1.0
         for _ in 0..if quick() { 1 } else { 6 } {
-            let scales = Scales::tensor(N, K, 1.0).expect("a scale");
-            let w = Weights::new((N, K), Lut::e4m3(), &codes[..], None, scales).expect("weights");
-            all(&w, &Workspace::new());
+            let scales = Scales::tensor(1.0, (N, K)).expect("a scale");
+            let w = Weights::new(&codes[..], (N, K), Lut::e4m3(), scales).expect("weights");
+            all(&w);
         }
     });
 }
@@ -86,11 +81,11 @@ fn rounds(what: String, all: impl Fn(&Weights<'_>, &Workspace) + Send + 'static)
 #[test]
 fn threads_that_share_a_pool() {
     for (name, act) in ACTS {
-        rounds(format!("{name} by two threads in a pool of two"), move |w, workspace| {
+        rounds(format!("{name} by two threads in a pool of two"), move |w| {
             let pool = pool(2);
             thread::scope(|scope| {
                 for _ in 0..2 {
-                    scope.spawn(|| pool.install(|| act(w, workspace)));
+                    scope.spawn(|| pool.install(|| act(w)));
                 }
             });
         });
@@ -100,8 +95,8 @@ fn threads_that_share_a_pool() {
 #[test]
 fn items_of_a_parallel_iterator() {
     for (name, act) in ACTS {
-        rounds(format!("{name} by three items on three threads"), move |w, workspace| {
-            pool(3).install(|| (0..3).into_par_iter().for_each(|_| act(w, workspace)));
+        rounds(format!("{name} by three items on three threads"), move |w| {
+            pool(3).install(|| (0..3).into_par_iter().for_each(|_| act(w)));
         });
     }
 }
@@ -109,7 +104,7 @@ fn items_of_a_parallel_iterator() {
 /// Different calls at a time, which have different cells and locks to fill and to hold.
 #[test]
 fn all_at_once() {
-    rounds("all of them in a pool of two".into(), |w, workspace| {
-        pool(2).install(|| ACTS.par_iter().for_each(|(_, act)| act(w, workspace)));
+    rounds("all of them in a pool of two".into(), |w| {
+        pool(2).install(|| ACTS.par_iter().for_each(|(_, act)| act(w)));
     });
 }

@@ -51,17 +51,13 @@ fn call() {
         let rust = lutmul::Weights::encode(&w, (n, k), &format, lutmul::Granularity::Row);
         let rust = rust.expect("weights");
         let mode = mode.to_str().expect("a name").parse().expect("a mode");
-        let options = lutmul::Options::new().expect("a kernel").mode(mode);
-        let options = options.threads(lutmul::Threads::One);
-        let mut memory = lutmul::Workspace::new();
+        let context = lutmul::Context::new().with_mode(mode);
+        let mut context = context.with_threads(lutmul::Threads::One);
         let (mut of_rust, mut of_c) = (Vec::new(), Vec::new());
         for _ in 0..500 {
             of_rust.push(time(|| {
                 for _ in 0..CALLS {
-                    let x = lutmul::MatRef::new(black_box(&x), 1, k).expect("x");
-                    let y = lutmul::MatMut::new(&mut y, 1, n).expect("y");
-                    lutmul::matmul(&rust, x, y, &Default::default(), &options, &mut memory)
-                        .expect("a product");
+                    rust.matmul(black_box(&x), &mut y, &mut context).expect("a product");
                 }
             }));
             of_c.push(time(|| {

@@ -72,7 +72,7 @@ pub unsafe extern "C" fn lutmul_activations_reserve(
     unsafe {
         call("lutmul_activations_reserve", |c| {
             let activations = c.get(activations, "activations")?;
-            let options = &c.get(workspace, "workspace")?.options;
+            let options = &c.get(workspace, "workspace")?.options();
             let weights = &c.get(weights, "weights")?.0;
             let needs = Needs::up_to(weights, max_tokens, options).of("max_tokens")?;
             let mut packed = unless_busy(activations.0.try_write())?;
@@ -105,7 +105,7 @@ pub unsafe extern "C" fn lutmul_activations_pack(
             workspace.check_environment()?;
             let _taken = workspace.take()?;
             let mut packed = unless_busy(activations.0.try_write())?;
-            let needs = Needs::of(weights, x.rows, &workspace.options).of("x")?;
+            let needs = Needs::of(weights, x.rows, &workspace.options()).of("x")?;
             workspace::check("activations", packed.reserved, needs.only_activations())?;
             let to = &mut packed.x;
             workspace.run(|| pack(c, workspace, weights, &x, to))
@@ -121,9 +121,9 @@ pub(crate) fn pack(
     x: &Matrix,
     to: &mut Activations,
 ) -> Result<()> {
-    let options = workspace.pool().map_or(workspace.options, |(options, _)| options);
+    let options = workspace.options();
     with_element!(x.element, T => {
-        to.pack(weights, x.view::<T>(c)?, &options).of("x")
+        to.pack(x.view::<T>(c)?, weights, &options).of("x")
     })
 }
 

@@ -64,7 +64,7 @@ pub unsafe extern "C" fn lutmul_kernel_at(
 /// The kernel of a name, or the default one: what the environment variable LUTMUL_ISA names, or the best.
 pub(crate) fn find(name: Option<&str>) -> lutmul::Result<Kernel> {
     match name {
-        Some(name) => lutmul::kernel(name),
-        None => Ok(lutmul::Options::new()?.kernel),
+        Some(name) => name.parse(),
+        None => Kernel::from_env(),
     }
 }

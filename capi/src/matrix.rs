@@ -149,7 +149,7 @@ impl Matrix {
     /// To be read.
     pub fn view<'a, T: Element>(&self, c: &Caller) -> Result<MatRef<'a, Unaligned<T>>> {
         let data = c.slice(self.data.cast_const().cast(), self.span()?, self.argument)?;
-        MatRef::with_stride(data, self.rows, self.cols, self.stride).of(self.argument)
+        MatRef::with_stride(data, (self.rows, self.cols), self.stride).of(self.argument)
     }
 
     /// The elements of a matrix whose rows follow each other, to be read.
@@ -187,7 +187,7 @@ impl Matrix {
         let data = self.data.cast::<Unaligned<T>>().wrapping_add(cols.start);
         // SAFETY: the caller has lent the memory (`Caller`), of which these columns are within the matrix, and
         // initialised it, as the header asks; no other call has these columns.
-        unsafe { MatMut::from_raw_parts(data, self.rows, cols.len(), self.stride) }
+        unsafe { MatMut::from_raw_parts(data, (self.rows, cols.len()), self.stride) }
             .of(self.argument)
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::ops::Range;
 
-use lutmul::{Activation, Activations, Epilogue, Error, Needs, Unaligned, Weights};
+use lutmul::{Activation, Activations, Context, Epilogue, Error, Needs, Unaligned, Weights};
 
 use crate::activations::{self, lutmul_activations};
 use crate::call::{Caller, call};
@@ -90,7 +90,7 @@ impl<'a> Product<'a> {
     }
 
     fn needs(&self, tokens: usize) -> Result<Needs> {
-        Needs::of(self.weights, tokens, &self.workspace.options).of("x")
+        Needs::of(self.weights, tokens, &self.workspace.options()).of("x")
     }
 
     /// Refuses a y of another shape than m × n.
@@ -104,28 +104,31 @@ impl<'a> Product<'a> {
 
     /// All rows. On the workspace's threads, if that is where it is called.
     fn all(&self, c: &Caller, x: &Activations, own: &mut Own) -> Result<()> {
-        let n = self.weights.n();
-        let Some((options, pool)) = self.workspace.pool() else {
-            return self.rows(c, 0..n, x, own);
-        };
-        self.check_y(x.m())?;
-        let epilogue = self.epilogue(&mut own.bias)?;
-        with_element!(self.y.element, T => {
-            let y = self.y.columns::<T>(c, 0..n)?;
-            let scratch = pool.scratch();
-            lutmul::matmul_packed(self.weights, x, y, &epilogue, &options, scratch).of("weights")
-        })
+        let options = self.workspace.options();
+        let Own { alone, threads, bias } = own;
+        let context = if options.threads == alone.options.threads { alone } else { threads };
+        context.options = options;
+        self.compute(c, 0..self.weights.n(), x, context, bias)
     }
 
     /// Some rows, on this thread.
     fn rows(&self, c: &Caller, rows: Range<usize>, x: &Activations, own: &mut Own) -> Result<()> {
-        let Self { workspace: lutmul_workspace { options, .. }, weights, y, .. } = self;
+        let Own { alone, bias, .. } = own;
+        self.compute(c, rows, x, alone, bias)
+    }
+
+    fn compute(
+        &self,
+        c: &Caller,
+        rows: Range<usize>,
+        x: &Activations,
+        context: &mut Context,
+        bias: &mut Vec<f32>,
+    ) -> Result<()> {
         self.check_y(x.m())?;
-        let Own { scratch, bias } = own;
-        let epilogue = self.epilogue(bias)?;
-        with_element!(y.element, T => {
-            let y = y.columns::<T>(c, rows.clone())?;
-            lutmul::matmul_rows(weights, rows, x, y, &epilogue, options, scratch).of("weights")
+        let product = self.weights.product().rows(rows.clone()).epilogue(self.epilogue(bias)?);
+        with_element!(self.y.element, T => {
+            product.matmul(x, self.y.columns::<T>(c, rows)?, context).of("weights")
         })
     }
 

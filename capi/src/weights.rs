@@ -136,7 +136,7 @@ pub unsafe extern "C" fn lutmul_weights_create(
             let scales: &[Unaligned<f32>] =
                 c.slice(given.scales.cast(), given.scales_count, "codes.scales")?;
             let scales = scales.iter().map(|s| s.0).collect();
-            let scales = Scales::new(granularity, n, k, scales).of("codes.scales")?;
+            let scales = Scales::new(scales, (n, k), granularity).of("codes.scales")?;
             let signs = match given.signs.is_null() && given.signs_size == 0 {
                 true => None,
                 false => {
@@ -153,7 +153,12 @@ pub unsafe extern "C" fn lutmul_weights_create(
                     return Err(Failure::new(LUTMUL_VALUE, "codes.propagate_non_finite", why));
                 }
             };
-            let weights = Weights::new((n, k), lut, codes, signs, scales).of("codes")?;
+            let weights = Weights::new(codes, (n, k), lut, scales)
+                .and_then(|w| match signs {
+                    Some(signs) => w.with_signs(signs),
+                    None => Ok(w),
+                })
+                .of("codes")?;
             out.set(lutmul_weights(weights.with_name(name).with_non_finite(policy)));
             Ok(())
         })
@@ -221,7 +226,7 @@ pub unsafe extern "C" fn lutmul_weights_describe(
             let weights = &c.get(weights, "weights")?.0;
             let (n, k) = (weights.n(), weights.k());
             let scales = weights.scales();
-            let (scale_rows, scale_cols) = scales.granularity().block(n, k);
+            let (scale_rows, scale_cols) = scales.granularity().block((n, k));
             let value = lutmul_weights_info {
                 size: 0,
                 n,

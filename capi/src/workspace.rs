@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use lutmul::{
-    Activations, Element, MAX_THREADS, Mode, Needs, Options, Scratch, Threads as Policy, Unaligned,
+    Activations, Context, Element, MAX_THREADS, Mode, Needs, Options, Threads as Policy, Unaligned,
 };
 
 use crate::call::{Caller, call};
@@ -50,7 +50,8 @@ fn parse(c: &Caller, from: *const lutmul_options) -> Result<(Options, usize)> {
         }
     }
     let kernel = kernel::find(name).of("options.kernel")?;
-    Ok((Options::with_kernel(kernel).mode(mode).threads(Policy::One), threads))
+    let options = Options::new().with_kernel(kernel).with_mode(mode).with_threads(Policy::One);
+    Ok((options, threads))
 }
 
 /// How to multiply (kernel, mode, threads), and memory for it. One call at a time may use a workspace; a
@@ -59,8 +60,8 @@ fn parse(c: &Caller, from: *const lutmul_options) -> Result<(Options, usize)> {
 /// Its threads are those of the process that made it. In a child that was forked later, its calls do all work on
 /// the calling thread, with the same results; what is to have threads there is made there.
 pub struct lutmul_workspace {
-    pub(crate) options: Options,
-    threads: Option<Pool>,
+    options: Options,
+    threads: Option<Threads>,
     memory: Mutex<Memory>,
 }
 
@@ -68,14 +69,7 @@ impl Kind for lutmul_workspace {
     const NAME: &'static str = "lutmul_workspace";
 }
 
-/// Threads, and the scratch of each of them.
-struct Pool {
-    threads: Threads,
-    scratch: lutmul::Workspace,
-}
-
 /// What products write to beside y.
-#[derive(Default)]
 pub(crate) struct Memory {
     reserved: Needs,
     pub activations: Activations,
@@ -83,10 +77,11 @@ pub(crate) struct Memory {
 }
 
 /// What a product needs whose x is packed.
-#[derive(Default)]
 pub(crate) struct Own {
     /// Of the calling thread.
-    pub scratch: Scratch,
+    pub alone: Context,
+    /// Of the workspace's threads, if it has some.
+    pub threads: Context,
     /// For copies of biases that are not aligned.
     pub bias: Vec<f32>,
 }
@@ -95,12 +90,15 @@ impl lutmul_workspace {
     fn new(options: Options, threads: usize) -> Result<Self> {
         let threads = match threads {
             1 => None,
-            count => Some(Pool::new(count).map_err(|error| {
+            count => Some(Threads::new(count).map_err(|error| {
                 let why = format!("{count} threads cannot be had: {error}");
                 Failure::new(LUTMUL_RESOURCES, "options.threads", why)
             })?),
         };
-        Ok(Self { options, threads, memory: Mutex::default() })
+        let alone = options.into();
+        let own = Own { alone, threads: Context::default(), bias: Vec::new() };
+        let memory = Memory { reserved: Needs::default(), activations: Activations::new(), own };
+        Ok(Self { options, threads, memory: Mutex::new(memory) })
     }
 
     /// Takes the workspace for one call.
@@ -116,20 +114,20 @@ impl lutmul_workspace {
     }
 
     /// The workspace's threads, if it has some, in this process.
-    fn threads(&self) -> Option<&Pool> {
-        self.threads.as_ref().filter(|pool| pool.threads.are_here())
+    fn threads(&self) -> Option<&Threads> {
+        self.threads.as_ref().filter(|threads| threads.are_here())
     }
 
-    /// The options of products that the workspace's threads do, and their scratch; `None` if there are none.
-    pub(crate) fn pool(&self) -> Option<(Options, &lutmul::Workspace)> {
-        let pool = self.threads()?;
-        Some((self.options.threads(Policy::Rayon), &pool.scratch))
+    /// How products are computed that its threads do, or the calling one where there are none.
+    pub(crate) fn options(&self) -> Options {
+        let policy = if self.threads().is_some() { Policy::Rayon } else { Policy::One };
+        self.options.with_threads(policy)
     }
 
     /// Does work on the workspace's threads, or on this one alone if there are none.
     pub(crate) fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         match self.threads() {
-            Some(pool) => pool.threads.run(work),
+            Some(threads) => threads.run(work),
             None => Policy::One.install(work),
         }
     }
@@ -144,14 +142,6 @@ impl lutmul_workspace {
             let why = format!("mode {mode} is refused: {error}");
             Failure::new(LUTMUL_ENVIRONMENT, "workspace", why)
         })
-    }
-}
-
-impl Pool {
-    fn new(count: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
-        let threads = Threads::new(count)?;
-        let scratch = threads.run(lutmul::Workspace::new);
-        Ok(Self { threads, scratch })
     }
 }
 
@@ -175,17 +165,19 @@ impl Memory {
         check("workspace", self.reserved, needs)
     }
 
-    fn reserve(&mut self, needs: Needs, n: usize, pool: Option<&lutmul::Workspace>) -> Result<()> {
-        let all = self.reserved.and(needs);
-        self.activations.reserve(all).of("workspace")?;
-        if let Some(pool) = pool {
-            pool.scratch().reserve(all).of("workspace")?;
+    /// On the workspace's threads, whose number tells how many need scratch.
+    fn reserve(&mut self, needs: Needs, n: usize, options: Options) -> Result<()> {
+        let most = self.reserved.and(needs);
+        self.activations.reserve(most).of("workspace")?;
+        let Own { alone, threads, bias } = &mut self.own;
+        alone.reserve(most.only_scratch()).of("workspace")?;
+        if options.threads != Policy::One {
+            threads.options = options;
+            threads.reserve(most.only_scratch()).of("workspace")?;
         }
-        let Own { scratch, bias } = &mut self.own;
-        scratch.reserve(all).of("workspace")?;
         bias.clear();
         bias.try_reserve(n).map_err(|e| Failure::new(LUTMUL_RESOURCES, "workspace", e))?;
-        self.reserved = all;
+        self.reserved = most;
         Ok(())
     }
 }
@@ -307,9 +299,9 @@ fn reserve(
 ) -> Result<()> {
     let workspace = c.get(workspace, "workspace")?;
     let weights = &c.get(weights, "weights")?.0;
-    let needs = Needs::up_to(weights, max_tokens, &workspace.options).of("max_tokens")?;
-    let pool = workspace.pool().map(|(_, pool)| pool);
-    workspace.take()?.reserve(part(needs), weights.n(), pool)
+    let needs = Needs::up_to(weights, max_tokens, &workspace.options()).of("max_tokens")?;
+    let (memory, options) = (&mut *workspace.take()?, workspace.options());
+    workspace.run(|| memory.reserve(part(needs), weights.n(), options))
 }
 
 /// Tells of the kernel that a workspace multiplies with.
@@ -321,8 +313,8 @@ pub unsafe extern "C" fn lutmul_workspace_kernel(
     // SAFETY: the header asks for what `Caller` stands for.
     unsafe {
         call("lutmul_workspace_kernel", |c| {
-            let info = c.get(workspace, "workspace")?.options.kernel.info();
-            c.write_sized(kernel, lutmul_kernel::new(info), "kernel")
+            let used = c.get(workspace, "workspace")?.options.kernel().of("workspace")?;
+            c.write_sized(kernel, lutmul_kernel::new(used.info()), "kernel")
         })
     }
 }

@@ -5,9 +5,7 @@ mod common;
 use std::ptr::{null, null_mut};
 
 use common::*;
-use lutmul::{
-    Element, Epilogue, Format, Granularity, MatMut, MatRef, Mode, Options, Threads, bf16, f16,
-};
+use lutmul::{Context, Element, Format, Granularity, MatRef, Mode, Threads, bf16, f16};
 use lutmul_capi::matrix::lutmul_element::{self, *};
 use lutmul_capi::matrix::*;
 use lutmul_capi::product::lutmul_matmul;
@@ -34,12 +32,9 @@ fn product<X: Element, Y: Element>(x_type: lutmul_element, y_type: lutmul_elemen
     let typed = bytes::<X>(&x, 0);
     let elements = bytemuck::pod_collect_to_vec::<u8, X>(&typed);
     let mut expected = vec![Y::from_f32(0.0); M * N];
-    let options = Options::new().expect("a kernel").mode(mode).threads(Threads::One);
-    let from = MatRef::with_stride(&elements, M, K, STRIDE).expect("x");
-    let to = MatMut::new(&mut expected, M, N).expect("y");
-    let mut memory = lutmul::Workspace::new();
-    lutmul::matmul(&rust, from, to, &Epilogue::default(), &options, &mut memory)
-        .expect("a product");
+    let mut context = Context::new().with_mode(mode).with_threads(Threads::One);
+    let from = MatRef::with_stride(&elements, (M, K), STRIDE).expect("x");
+    rust.matmul(from, &mut expected, &mut context).expect("a product");
 
     let name = std::ffi::CString::new(mode.name()).expect("a name");
     for (threads, offset) in [(0, 0), (0, 1), (3, 3)] {

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use lutmul::{Format, Granularity, KernelInfo, Options, Weights};
+use lutmul::{Format, Granularity, Kernel, KernelInfo, Weights};
 use serde_json::json;
 
 use crate::measure::{cpu, gaussian_weights};
@@ -23,7 +23,7 @@ pub struct Args {
 impl Args {
     /// Lists them.
     pub fn run(self, out: &mut dyn Write) -> Result<()> {
-        let picked = Options::new()?.kernel.name();
+        let picked = Kernel::from_env()?.name();
         if self.json { self.json(picked, out) } else { self.table(picked, out) }
     }
 

@@ -1,7 +1,7 @@
 //! What errors of the weights do to products.
 
 use anyhow::Result;
-use lutmul::{Epilogue, MatMut, MatRef, Options, Weights, Workspace, matmul};
+use lutmul::{Context, Weights};
 use rand::{SeedableRng, rngs::StdRng};
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
@@ -29,9 +29,7 @@ pub fn error(original: &[f32], weights: &Weights<'_>, seed: u64) -> Result<Produ
     let mut random = StdRng::seed_from_u64(seed);
     let x: Vec<f32> = (0..TOKENS * k).map(|_| StandardNormal.sample(&mut random)).collect();
     let mut y = vec![0f32; TOKENS * n];
-    let (x_rows, y_rows) = (MatRef::new(&x, TOKENS, k)?, MatMut::new(&mut y, TOKENS, n)?);
-    let (epilogue, options) = (Epilogue::default(), Options::new()?);
-    matmul(weights, x_rows, y_rows, &epilogue, &options, &mut Workspace::default())?;
+    weights.matmul(&x, &mut y, &mut Context::new())?;
 
     let expected = products(original, &x, n, k);
     let (mut abs, mut max, mut squares, mut signal) = (0.0, 0f64, 0.0, 0.0);

@@ -103,7 +103,7 @@ impl<'a, T> Columns<'a, T> {
 }
 
 /// Elements from the first to the last one of a matrix; `None` if rows overlap, or if they are too many.
-fn span(rows: usize, cols: usize, stride: usize) -> Option<usize> {
+pub(crate) fn span(rows: usize, cols: usize, stride: usize) -> Option<usize> {
     match rows {
         0 => Some(0),
         1 => Some(cols),

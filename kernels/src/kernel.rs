@@ -525,6 +525,8 @@ impl fmt::Debug for Kernel {
     }
 }
 
+impl Eq for Kernel {}
+
 impl PartialEq for Kernel {
     fn eq(&self, other: &Self) -> bool {
         // Each of the table's lines is another kernel.

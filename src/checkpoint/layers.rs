@@ -90,7 +90,7 @@ impl Layer {
     /// The tensors of the layer, with their types and shapes.
     pub(super) fn parts(&self) -> Vec<Entry> {
         let Self { name, n, k, .. } = self;
-        let (rows, cols) = self.granularity.grid(*n, *k);
+        let (rows, cols) = self.granularity.grid((*n, *k));
         let scales = match self.granularity {
             Granularity::Tensor => vec![],
             Granularity::Row => vec![rows * cols],
@@ -265,10 +265,15 @@ impl Checkpoint {
             self.file.shared(&tensor).ok_or_else(missing)
         };
         let scales = layer.floats(&self.file, "scales").map_err(error)?;
-        let scales = Scales::new(*granularity, *n, *k, scales).map_err(error)?;
+        let scales = Scales::new(scales, (*n, *k), *granularity).map_err(error)?;
         let signs = layer.signs.then(|| part("signs")).transpose()?;
         let lut = layer.lut(&self.file).map_err(error)?;
-        let weights = Weights::new((*n, *k), lut, part("codes")?, signs, scales).map_err(error)?;
+        let weights = Weights::new(part("codes")?, (*n, *k), lut, scales)
+            .and_then(|w| match signs {
+                Some(signs) => w.with_signs(signs),
+                None => Ok(w),
+            })
+            .map_err(error)?;
         Ok(weights.with_name(name))
     }
 }

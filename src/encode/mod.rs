@@ -15,7 +15,6 @@ use std::ops::{Range, RangeInclusive};
 
 use crate::bands;
 use crate::buffer::Buffer;
-use crate::bytes::Bytes;
 use crate::element::Element;
 use crate::error::{Error, Result, area};
 use crate::format::Format;
@@ -139,11 +138,11 @@ impl Weights<'static> {
             let (what, unit, got) = ("weights", "elements", w.len());
             return Err(Error::Length { what, unit, rows: n, cols: k, expected, got });
         }
-        let block = granularity.block(n, k);
+        let block = granularity.block((n, k));
         if block.0 == 0 || block.1 == 0 {
             return Err(Error::invalid("scales", format!("{granularity} has a size of 0")));
         }
-        let (grid_rows, grid_cols) = granularity.grid(n, k);
+        let (grid_rows, grid_cols) = granularity.grid((n, k));
         // Rows without weights are no work, however many there are.
         let source = Source { w, n: if k == 0 { 0 } else { n }, k, block, grid_cols };
         let grid = area("scales", grid_rows, grid_cols)?;
@@ -189,8 +188,12 @@ impl Weights<'static> {
         };
         let mut scales = filled("scales", grid, 0.0)?;
         scales.iter_mut().zip(&units).for_each(|(scale, unit)| *scale = unit.scale);
-        let scales = Scales::new(granularity, n, k, scales)?;
-        Self::new((n, k), lut, codes, signs.map(Bytes::from), scales)
+        let scales = Scales::new(scales, (n, k), granularity)?;
+        let weights = Self::new(codes, (n, k), lut, scales)?;
+        match signs {
+            Some(signs) => weights.with_signs(signs),
+            None => Ok(weights),
+        }
     }
 }
 

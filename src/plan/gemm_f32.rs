@@ -142,7 +142,7 @@ impl GemmF32 {
         panel: &mut [PanelRow],
     ) {
         let scales = w.scales();
-        let (_, group) = scales.granularity().block(w.n(), w.k());
+        let (_, group) = scales.granularity().block((w.n(), w.k()));
         for (row, weights) in rows.zip(panel) {
             let scales = scales.row(row);
             for (line, weights) in lines.clone().zip(weights.chunks_exact_mut(LINE)) {

@@ -57,7 +57,7 @@ impl fmt::Display for Shape {
 /// use lutmul::{Format, Granularity, Options, Plan, Shape, Weights};
 ///
 /// let w = Weights::encode(&[0.5f32; 64], (1, 64), &Format::E4m3, Granularity::Row)?;
-/// let options = Options::new()?;
+/// let options = Options::new();
 /// assert_eq!(Plan::new(&w, 1, &options)?.shape(), Shape::Gemv);
 /// assert_eq!(Plan::new(&w, 512, &options)?.shape(), Shape::Gemm);
 /// # Ok::<(), lutmul::Error>(())
@@ -66,6 +66,7 @@ impl fmt::Display for Shape {
 pub struct Plan<'a> {
     w: &'a Weights<'a>,
     packing: Packing,
+    threads: Threads,
 }
 
 /// How x is packed, and for whom: what weights have to have in common to share it.
@@ -141,10 +142,10 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// Weights that the mode does not take: groups of scales that are no multiple of 32, more columns than it sums
-    /// exactly, NaN and infinity to be propagated.
+    /// exactly, NaN and infinity to be propagated. And a kernel that can't run: see [`Options::kernel`].
     pub fn new(w: &'a Weights<'_>, m: usize, options: &Options) -> Result<Self> {
-        let Options { kernel, mode, .. } = *options;
-        let k = w.k();
+        let Options { mode, threads, .. } = *options;
+        let (kernel, k) = (options.kernel()?.inner(), w.k());
         let strategy = if mode == Mode::F32 {
             // Groups that end within sixteen codes can be applied to decoded weights only.
             if m <= GemvF32::MOST_TOKENS && !matches!(w.groups(), GroupIndex::Odd) {
@@ -162,7 +163,7 @@ impl<'a> Plan<'a> {
                 Strategy::GemmInt(GemmInt::new(w, m, kernel, mode))
             }
         };
-        Ok(Self { w, packing: Packing { m, k, mode, kernel, strategy } })
+        Ok(Self { w, packing: Packing { m, k, mode, kernel, strategy }, threads })
     }
 
     /// The order of its loops.
@@ -185,13 +186,18 @@ impl<'a> Plan<'a> {
     }
 
     /// Does now what the first product would do: the scan for codes in use that stand for NaN or infinity.
-    pub(crate) fn prepare(&self, threads: Threads) -> Result<()> {
+    pub(crate) fn prepare(&self) -> Result<()> {
         let (w, mode) = (self.w, self.packing.mode);
         if mode != Mode::F32 && w.non_finite() == NonFinite::Propagate && !w.lut().is_finite() {
             let why = "NaN and infinity can be propagated in mode f32 only";
             return Err(Error::invalid(w.name(), format!("{why}, not in {mode}")));
         }
-        threads.install(|| w.prepare())
+        self.threads.install(|| w.prepare())
+    }
+
+    /// Who works on it.
+    pub(crate) fn threads(&self) -> Threads {
+        self.threads
     }
 
     /// The weights.

@@ -6,16 +6,16 @@ use lutmul::*;
 pub const BEFORE: f32 = 7.0;
 
 pub fn per_tensor((n, k): (usize, usize)) -> Scales {
-    Scales::tensor(n, k, 1.0).expect("a scale")
+    Scales::tensor(1.0, (n, k)).expect("a scale")
 }
 
 /// int8 weights, all 1.
 pub fn ones(n: usize, k: usize) -> Weights<'static> {
-    Weights::new((n, k), Lut::int8(), vec![1; n * k], None, per_tensor((n, k))).expect("weights")
+    Weights::new(vec![1; n * k], (n, k), Lut::int8(), per_tensor((n, k))).expect("weights")
 }
 
 pub fn one_thread(kernel: Kernel) -> Options {
-    Options::with_kernel(kernel).threads(Threads::One)
+    Options::new().with_kernel(kernel).with_threads(Threads::One)
 }
 
 /// The text of an error.

@@ -4,7 +4,18 @@
 pub mod bad;
 pub mod contract;
 #[path = "../../kernels/tests/support/kernels.rs"]
-pub mod kernels;
+mod support;
+
+/// Which kernels the tests run, as the library's handles.
+pub mod kernels {
+    #[allow(unused_imports, reason = "one test asks")]
+    pub use super::support::wanted;
+
+    /// See there.
+    pub fn kernels() -> impl Iterator<Item = lutmul::Kernel> + Clone {
+        super::support::kernels().map(|kernel| kernel.name().parse().expect("it can run"))
+    }
+}
 
 use lutmul::{Bytes, Granularity, Lut, Scales, Weights, sign_stride};
 use rand::rngs::StdRng;
@@ -75,6 +86,17 @@ pub fn all_tables() -> Vec<(&'static str, Lut, bool)> {
     all
 }
 
+/// Weights with a sign plane, or without.
+pub fn with_signs<'a>(
+    weights: Weights<'a>,
+    signs: Option<Bytes<'a>>,
+) -> lutmul::Result<Weights<'a>> {
+    match signs {
+        Some(signs) => weights.with_signs(signs),
+        None => Ok(weights),
+    }
+}
+
 /// Random weights over a table, avoiding codes that are not finite.
 pub fn weights(
     rng: &mut StdRng,
@@ -91,10 +113,12 @@ pub fn weights(
         rng.fill_bytes(&mut signs);
         Bytes::from(signs)
     });
-    let (rows, cols) = granularity.grid(n, k);
+    let (rows, cols) = granularity.grid((n, k));
     let scales = (0..rows * cols).map(|_| rng.random_range(0.25..1.5) * 0.01).collect();
-    let scales = Scales::new(granularity, n, k, scales).expect("scales");
-    Weights::new((n, k), lut.clone(), codes, signs, scales).expect("weights")
+    let scales = Scales::new(scales, (n, k), granularity).expect("scales");
+    Weights::new(codes, (n, k), lut.clone(), scales)
+        .and_then(|w| with_signs(w, signs))
+        .expect("weights")
 }
 
 /// Random activations in −1…1, a few of them 0.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use lutmul::{Format, Granularity, Kernel, Mode, Options};
+use lutmul::{Format, Granularity, Kernel, Mode};
 
 use crate::format::FormatArg;
 use crate::measure::{Dims, GEMM_F32, Pages, Peer};
@@ -53,8 +53,8 @@ pub fn kernels(names: &[String]) -> Result<Vec<Kernel>> {
     for name in names {
         match name.as_str() {
             "all" => kernels.extend(Kernel::available()),
-            "best" => kernels.push(Options::new()?.kernel),
-            name => kernels.push(lutmul::kernel(name)?),
+            "best" => kernels.push(Kernel::from_env()?),
+            name => kernels.push(name.parse()?),
         }
     }
     let mut unique: Vec<Kernel> = Vec::new();

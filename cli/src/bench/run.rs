@@ -208,7 +208,7 @@ impl Bench<'_> {
         for (kernel, mode) in
             plan.kernels.iter().flat_map(|k| plan.modes.iter().map(move |m| (k, m)))
         {
-            let options = Options::with_kernel(*kernel).mode(*mode);
+            let options = Options::new().with_kernel(*kernel).with_mode(*mode);
             for m in &plan.tokens {
                 if lutmul::Plan::new(w, *m, &options)?.shape() == shape {
                     return Ok(true);
@@ -249,8 +249,8 @@ impl Bench<'_> {
                 let modes = plan.modes.iter();
                 for mode in modes.filter(|mode| material.floats || mode.is_integer()) {
                     for kernel in &plan.kernels {
-                        let options = Options::with_kernel(*kernel);
-                        let options = options.mode(*mode).threads(team.option());
+                        let options = Options::new().with_kernel(*kernel);
+                        let options = options.with_mode(*mode).with_threads(team.option());
                         if lutmul::Plan::new(w, *m, &options)?.shape() != shape {
                             continue;
                         }

@@ -177,7 +177,8 @@ impl Rig<'_> {
         let all = kernels.clone().map(|kernel| (kernel, Mode::F32)).chain(best);
         let mut cases = Vec::new();
         for ((kernel, head), mode) in all {
-            let options = Options::with_kernel(kernel).threads(self.team.option()).mode(mode);
+            let options =
+                Options::new().with_kernel(kernel).with_threads(self.team.option()).with_mode(mode);
             let product = |weights, x| Lutmul { weights, x, options };
             cases.push(Case::new(copies.iter().map(|w| product(w, &x[..k])), self.team));
             if self.tokens > 1 {
@@ -202,7 +203,7 @@ impl Rig<'_> {
         let runs = cases.iter().zip(errors).map(|(case, (error, arithmetic))| {
             let Lutmul { weights: w, options, .. } = case.product();
             let seconds = case.times().best().context("a product was not measured")?;
-            let (kernel, m) = (options.kernel.name(), case.size().m);
+            let (kernel, m) = (options.kernel()?.name(), case.size().m);
             let run = Run::new(kernel, m, Dims { n: w.n(), k }, w.bytes(), seconds);
             Ok(Run { mode: options.mode, error, arithmetic, ..run })
         });
@@ -213,7 +214,7 @@ impl Rig<'_> {
     /// As many rows as a kernel can multiply many tokens by in a moment.
     fn affordable<'w>(&self, kernel: Kernel, w: &'w Weights<'_>, x: &[f32]) -> Result<Weights<'w>> {
         let weights = &head(w, PROBE)?;
-        let options = Options::with_kernel(kernel).threads(self.team.option());
+        let options = Options::new().with_kernel(kernel).with_threads(self.team.option());
         let mut case = Case::new([Lutmul { weights, x, options }], self.team);
         // The second time memory is there already.
         case.warm_up()?;

@@ -55,7 +55,7 @@ impl Args {
     /// Shows it.
     pub fn run(self, out: &mut dyn Write) -> Result<()> {
         // A wrong LUTMUL_ISA is an error here too, though all kernels are tried.
-        Options::new()?;
+        Options::new().kernel()?;
         let model = self.model.as_deref().map(Model::open).transpose()?;
         let tensors = match (&model, &self.model) {
             (Some(model), Some(path)) => largest(model, path, self.layers)?,

@@ -63,7 +63,7 @@ impl<'a, P: Product> Case<'a, P> {
         room.for_outputs(outputs);
         let turn = self.next % self.turns.len();
         let seconds = self.products(1, &mut room)?;
-        self.workspace_bytes = room.workspace_bytes();
+        self.workspace_bytes = room.context_bytes();
         self.spent += seconds;
         if seconds > LONG {
             self.times.push(seconds);

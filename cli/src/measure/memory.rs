@@ -153,7 +153,13 @@ pub fn copies(w: &Weights<'_>, count: usize, pages: Pages) -> Result<Vec<Weights
             let (codes, signs) = (part(i * step, codes)?, part(i * step + at_signs, signs)?);
             let signs = w.signs().map(|_| signs);
             let scales = w.scales().clone();
-            let copy = Weights::new((w.n(), w.k()), w.lut().clone(), codes, signs, scales)?;
+            let copy =
+                Weights::new(codes, (w.n(), w.k()), w.lut().clone(), scales).and_then(|w| {
+                    match signs {
+                        Some(signs) => w.with_signs(signs),
+                        None => Ok(w),
+                    }
+                })?;
             copy.prepare()?;
             Ok(copy)
         })

@@ -1,9 +1,7 @@
 //! What can be timed.
 
 use anyhow::Result;
-use lutmul::{
-    Epilogue, Granularity, MatMut, MatRef, Options, Scales, Shape, Weights, matmul, sign_stride,
-};
+use lutmul::{Granularity, Options, Scales, Shape, Weights, sign_stride};
 
 use super::machine::Caches;
 use super::team::Room;
@@ -77,10 +75,9 @@ impl Product for Lutmul<'_> {
     }
 
     fn multiply(&mut self, room: &mut Room) -> Result<()> {
-        let size @ Size { m, n, k } = self.size();
-        let (y, workspace) = room.for_outputs(size.outputs());
-        let (x, y) = (MatRef::new(self.x, m, k)?, MatMut::new(y, m, n)?);
-        Ok(matmul(self.weights, x, y, &Epilogue::default(), &self.options, workspace)?)
+        let (y, context) = room.for_outputs(self.size().outputs());
+        context.options = self.options;
+        Ok(self.weights.matmul(self.x, y, context)?)
     }
 }
 
@@ -104,12 +101,15 @@ pub fn head<'a>(w: &'a Weights<'_>, rows: usize) -> Result<Weights<'a>> {
         Granularity::Block(r, c) => Granularity::Block(r.min(rows.max(1)), c),
         other => other,
     };
-    let (grid_rows, grid_cols) = granularity.grid(rows, w.k());
+    let (grid_rows, grid_cols) = granularity.grid((rows, w.k()));
     let values = w.scales().values()[..grid_rows * grid_cols].to_vec();
-    let scales = Scales::new(granularity, rows, w.k(), values)?;
-    let signs = w.signs().map(|signs| signs[..rows * sign_stride(w.k())].into());
+    let scales = Scales::new(values, (rows, w.k()), granularity)?;
     let codes = &w.codes()[..rows * w.k()];
-    Ok(Weights::new((rows, w.k()), w.lut().clone(), codes, signs, scales)?.with_name(w.name()))
+    let head = Weights::new(codes, (rows, w.k()), w.lut().clone(), scales)?.with_name(w.name());
+    match w.signs() {
+        Some(signs) => Ok(head.with_signs(&signs[..rows * sign_stride(w.k())])?),
+        None => Ok(head),
+    }
 }
 
 #[cfg(test)]

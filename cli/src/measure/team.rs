@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, Result, ensure};
-use lutmul::{MAX_THREADS, Threads, Workspace};
+use anyhow::{Context as _, Result, ensure};
+use lutmul::{Context, MAX_THREADS, Threads};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::bench::too_many_threads;
@@ -15,21 +15,21 @@ pub struct Team {
     room: Mutex<Option<Room>>,
 }
 
-/// Memory for results, and workspace, kept from product to product.
+/// Memory for results, and a context, kept from product to product.
 #[derive(Default)]
 pub struct Room {
     y: Vec<f32>,
-    workspace: Workspace,
+    context: Context,
 }
 
 impl Room {
     /// Room for so many outputs.
-    pub fn for_outputs(&mut self, count: usize) -> (&mut [f32], &mut Workspace) {
+    pub fn for_outputs(&mut self, count: usize) -> (&mut [f32], &mut Context) {
         if self.y.len() < count {
             // Nothing that could be taken for a result.
             self.y.resize(count, f32::NAN);
         }
-        (&mut self.y[..count], &mut self.workspace)
+        (&mut self.y[..count], &mut self.context)
     }
 
     /// The first outputs.
@@ -37,9 +37,9 @@ impl Room {
         &self.y[..count]
     }
 
-    /// Bytes of the workspace.
-    pub fn workspace_bytes(&self) -> usize {
-        self.workspace.bytes()
+    /// Bytes of the context.
+    pub fn context_bytes(&self) -> usize {
+        self.context.bytes()
     }
 }
 
