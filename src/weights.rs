@@ -81,9 +81,10 @@ pub fn sign_stride(k: usize) -> usize {
     k.div_ceil(8)
 }
 
-/// Whether there are as many bytes as there should be.
-fn check(what: &'static str, got: usize, (rows, cols): (usize, usize)) -> Result<()> {
-    let expected = area(what, rows, cols)?;
+/// Whether there are `stride` bytes for each row of a matrix.
+fn check(what: &'static str, got: usize, shape: (usize, usize), stride: usize) -> Result<()> {
+    let (rows, cols) = shape;
+    let expected = area(what, rows, stride)?;
     if got == expected {
         return Ok(());
     }
@@ -116,7 +117,7 @@ impl<'a> Weights<'a> {
         scales: Scales,
     ) -> Result<Self> {
         let (codes, (n, k)) = (codes.into(), shape);
-        check("codes", codes.len(), (n, k))?;
+        check("codes", codes.len(), shape, k)?;
         if scales.shape() != shape {
             return Err(Error::Shape { what: "scales", expected: shape, got: scales.shape() });
         }
@@ -133,7 +134,7 @@ impl<'a> Weights<'a> {
     /// A plane of another length.
     pub fn with_signs(self, signs: impl Into<Bytes<'a>>) -> Result<Self> {
         let signs = signs.into();
-        check("signs", signs.len(), (self.n, sign_stride(self.k)))?;
+        check("signs", signs.len(), (self.n, self.k), sign_stride(self.k))?;
         Ok(Self { signs: Some(signs), ..self })
     }
 

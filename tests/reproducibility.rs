@@ -30,20 +30,15 @@ fn threads_ranges_strides_and_alignment_never_change_a_bit() {
             for kernel in kernels() {
                 let options = Options::new().with_kernel(kernel);
                 let one = options.with_threads(Threads::One);
-                let epilogue = Epilogue::default();
-                let mut context = Context::new();
+                let mut context = Context::from(one);
                 let mut expected = vec![f32::NAN; m * n];
-                let y = MatMut::new(&mut expected, (m, n)).expect("y");
-                w.product().epilogue(epilogue).matmul(x, y, &mut context).expect("a product");
+                w.matmul(x, &mut expected, &mut context).expect("a product");
                 let what = format!("{name}, {}, {m}×{n}×{k}", kernel.name());
 
                 for pool in &pools {
                     let mut y = vec![f32::NAN; m * n];
-                    let to = MatMut::new(&mut y, (m, n)).expect("y");
-                    pool.install(|| {
-                        w.product().epilogue(epilogue).matmul(x, to, &mut Context::from(options))
-                    })
-                    .expect("a product");
+                    pool.install(|| w.matmul(x, &mut y, &mut Context::from(options)))
+                        .expect("a product");
                     assert_eq!(
                         bits(&y),
                         bits(&expected),
@@ -64,7 +59,6 @@ fn threads_ranges_strides_and_alignment_never_change_a_bit() {
                     let (part, others) = rest.split_columns(end - start);
                     w.product()
                         .rows(start..end)
-                        .epilogue(epilogue)
                         .matmul(&packed, part, &mut Context::from(one))
                         .expect("a range");
                     rest = others;
@@ -90,12 +84,7 @@ fn threads_ranges_strides_and_alignment_never_change_a_bit() {
                     .and_then(|w| with_signs(w, signs.as_ref().map(|s| s[1..].into())))
                     .expect("weights");
                 let mut y = vec![f32::NAN; m * n];
-                let to = MatMut::new(&mut y, (m, n)).expect("y");
-                borrowed
-                    .product()
-                    .epilogue(epilogue)
-                    .matmul(&packed, to, &mut Context::from(one))
-                    .expect("a product");
+                borrowed.matmul(&packed, &mut y, &mut Context::from(one)).expect("a product");
                 assert_eq!(bits(&y), bits(&expected), "{what}, borrowed");
             }
         }
