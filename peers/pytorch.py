@@ -18,6 +18,7 @@ the mean square of y − r, over that of r: r is PyTorch's product in f32, of th
 
 import argparse
 import contextlib
+import ctypes
 import importlib.util
 import json
 import os
@@ -64,22 +65,32 @@ def main():
 
 def arguments(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    positive = lambda text: int(text) if int(text) > 0 else parser.error(f"{text} is not positive")
+
+    def positive(text):
+        if (number := float(text)) > 0:
+            return number
+        raise ValueError
+
+    def sizes(text, separator=","):
+        return [int(positive(size)) for size in text.split(separator)]
+
+    def shape(text):
+        n, k = sizes(text, "x")
+        return n, k
+
     add = parser.add_argument
     add("--setup", action="store_true", help=f"make {VENV}, and do no more")
     add("--check", action="store_true", help="check lutmul's part, and do no more")
     add("--quick", action="store_true", help="a small shape, few tokens, a second for each")
-    add("--shape", type=lambda text: tuple(map(positive, text.split("x"))), metavar="NxK", help="of the weights")
-    add("--tokens", type=lambda text: list(map(positive, text.split(","))), metavar="M,M,…")
-    add("--seconds", type=float, help="for each number of tokens; five turns at least")
+    add("--shape", type=shape, metavar="NxK", help="of the weights")
+    add("--tokens", type=sizes, metavar="M,M,…")
+    add("--seconds", type=positive, help="for each number of tokens; five turns at least")
     add("--kernel", help="lutmul's kernel, in place of the best")
     add("--library", help="liblutmul.so, in place of the one that cargo has built")
     add("--json", metavar="FILE", help="write all figures there")
     options = parser.parse_args(words)
     quick = options.quick
     options.shape = options.shape or ((1024, 768) if quick else (16384, 3072))
-    if len(options.shape) != 2:
-        parser.error("--shape is NxK")
     options.tokens = options.tokens or ([1, 16] if quick else [1, 4, 16, 64, 512])
     options.seconds = options.seconds or (1 if quick else 20)
     return options
@@ -161,8 +172,6 @@ def standard_output(said):
             yield
         finally:
             # What C has buffered belongs to the file.
-            import ctypes
-
             ctypes.CDLL(None).fflush(None)
             os.dup2(kept, 1)
             os.close(kept)
@@ -300,6 +309,7 @@ def markdown(report):
     lines = [
         f"{report['machine']}; PyTorch {report['pytorch']}; {report['n']}×{report['k']}, one thread.",
         "",
+        *(f"NOT IN THIS BUILD of lutmul: {case} ({why})\n" for case, why in report["missing"].items()),
         "lutmul's speed over PyTorch's, best (median), by tokens:",
         "",
     ]
@@ -333,7 +343,6 @@ def markdown(report):
     for product in report["products"]:
         ran.setdefault((product["product"], product["kernel"]), []).append(str(product["tokens"]))
     lines += [f"- {name}: {kernel} ({', '.join(m)} tokens)" for (name, kernel), m in ran.items()]
-    lines += [f"- lutmul {case}: NOT IN THIS BUILD: {why}" for case, why in report["missing"].items()]
     return "\n".join(lines)
 
 
