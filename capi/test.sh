@@ -128,6 +128,8 @@ programs() {
   say "programs: C++11, static"
   build "$target/capi/cxx" g++ "${cxx[@]}" "${flags[@]}" -- "${static[@]}"
   run "$target/capi/cxx" 10 env
+  say "programs: Python"
+  python3 peers/pytorch.py --check --library "$prefix/lib/liblutmul.so"
 }
 
 valgrind() {

@@ -1,10 +1,11 @@
-//! Matrix tiles: exact sums by themselves, on many threads at once, beside a foreign configuration, and what happens where
-//! the system does not permit them.
+//! Matrix tiles: exact sums by themselves, on many threads at once, beside a foreign configuration and in processes that
+//! fork, and what happens where the system does not permit them.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 mod support;
 
 use std::arch::asm;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::sync::atomic::AtomicU8;
 
@@ -165,22 +166,33 @@ fn a_foreign_configuration_is_not_relied_on_and_none_is_left() {
 /// What children of this test do: named by a variable of the environment.
 const CHILD: &str = "LUTMUL_TILES_CHILD";
 
-/// The programs that forbid tiles, run as children: this process has asked for them already.
+/// Runs this program again, as a child that has not asked for tiles yet; what it prints must have this in it.
+fn run_child(how: &str, says: &str) {
+    let program = std::env::current_exe().expect("this program");
+    let child = Command::new(program)
+        .args(["--exact", "child", "--nocapture", "--include-ignored"])
+        .env(CHILD, how)
+        .output()
+        .expect("a child");
+    let text = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success(), "{how}: {text}{}", String::from_utf8_lossy(&child.stderr));
+    assert!(text.contains(says), "{how}: {text}");
+}
+
 #[test]
 fn where_tiles_are_refused_there_is_no_kernel_with_them() {
     if kernel().is_none() {
         return;
     }
     for (how, why) in [("seccomp", "EPERM"), ("sigaltstack", "ENOSPC"), ("none", "")] {
-        let program = std::env::current_exe().expect("this program");
-        let child = Command::new(program)
-            .args(["--exact", "child", "--nocapture", "--include-ignored"])
-            .env(CHILD, how)
-            .output()
-            .expect("a child");
-        let text = String::from_utf8_lossy(&child.stdout);
-        assert!(child.status.success(), "{how}: {text}{}", String::from_utf8_lossy(&child.stderr));
-        assert!(text.contains(&format!("child: {how}, refused {why:?}")), "{how}: {text}");
+        run_child(how, &format!("child: {how}, refused {why:?}"));
+    }
+}
+
+#[test]
+fn processes_that_fork_use_tiles() {
+    if kernel().is_some() {
+        run_child("fork", "child: forked, its products are right");
     }
 }
 
@@ -189,6 +201,7 @@ fn where_tiles_are_refused_there_is_no_kernel_with_them() {
 fn child() {
     let Ok(how) = std::env::var(CHILD) else { return };
     match how.as_str() {
+        "fork" => return forks(),
         "seccomp" => forbid(),
         "sigaltstack" => small_stack(),
         _ => {}
@@ -201,6 +214,60 @@ fn child() {
     assert_eq!(Kernel::available().any(|kernel| kernel.name() == NAME), how == "none");
     let best = Kernel::best();
     assert_eq!(best.name() == NAME, how == "none", "{}", best.name());
+}
+
+/// Forks before this process has asked for tiles, and after its first product; products are right in all of them.
+fn forks() {
+    let products = |seed: u64| {
+        let kernel = kernel().expect("tiles");
+        let mut numbers = Numbers(seed);
+        for (table, signed) in tables() {
+            assert_eq!(check(kernel, &mut numbers, &table, signed), 0);
+        }
+        assert!(!in_use() && permitted());
+    };
+    assert!(!permitted(), "this process has asked already");
+    in_fork(|| {
+        products(31);
+        in_fork(|| products(32));
+    });
+    assert!(!permitted(), "what a child is allowed is its own");
+    products(33);
+    in_fork(|| {
+        assert!(permitted(), "what the parent was allowed is inherited");
+        products(34);
+        in_fork(|| products(35));
+        products(36);
+    });
+    products(37);
+    println!("child: forked, its products are right");
+}
+
+/// Runs some work in a child of this process, to its end, for a minute at most.
+fn in_fork(work: impl FnOnce()) {
+    // SAFETY: the child goes on with this one thread, and does not come back to the harness.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "no process");
+    if child == 0 {
+        // SAFETY: it ends a child that hangs.
+        unsafe { libc::alarm(60) };
+        let failed = catch_unwind(AssertUnwindSafe(work)).is_err();
+        // SAFETY: ends the child, and runs nothing of the harness's.
+        unsafe { libc::_exit(failed.into()) };
+    }
+    let mut status = 0;
+    // SAFETY: a child of ours.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0, "the child failed");
+}
+
+/// Whether this process may use tiles, by what the system says (ARCH_GET_XCOMP_PERM).
+fn permitted() -> bool {
+    let mut components = 0u64;
+    // SAFETY: it writes one u64.
+    let failed = unsafe { libc::syscall(libc::SYS_arch_prctl, 0x1022, &raw mut components) };
+    assert_eq!(failed, 0);
+    components >> 18 & 1 == 1
 }
 
 /// Lets the system answer EPERM to who asks for tiles.

@@ -1,4 +1,4 @@
-// The first and only program of the machine that avx512-env.sh emulates: runs the program that /args names, with the
+// The first and only program of the machine that x86-env.sh emulates: runs the program that /args names, with the
 // environment in /env, copies what it prints to Bochs's port 0xE9, says how it ended, and ends Bochs.
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@ static void print(const char *text, size_t length) {
 // Says it and ends Bochs.
 static void end(const char *what, int value) {
     char line[200];
-    print(line, snprintf(line, sizeof line, "\navx512-init: %s %d\n", what, value));
+    print(line, snprintf(line, sizeof line, "\nx86-init: %s %d\n", what, value));
     for (const char *c = "Shutdown"; *c; c++) outb(*c, 0x8900);
     for (;;) pause();
 }
@@ -47,7 +47,7 @@ int main(void) {
     mounted("sysfs", "/sys");
     mounted("devtmpfs", "/dev");
     mounted("tmpfs", "/tmp");
-    print("avx512-init: start\n", 19);
+    print("x86-init: start\n", 19);
     char **args = words("/args"), **env = words("/env");
     int pipes[2];
     if (pipe(pipes)) end("pipe", errno);
