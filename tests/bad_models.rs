@@ -23,9 +23,12 @@ fn refused(folder: &Folder, words: &[&str]) {
 fn fp8(shape: [usize; 2], scale: &str, dtype: &str, scale_shape: &[usize]) -> File {
     let size = scale_shape.iter().product::<usize>() * if dtype == "F32" { 4 } else { 8 };
     let size = if dtype == "U8" { size / 8 } else { size };
-    File::default()
-        .with("m.weight", "F8_E4M3", &shape, &vec![0x38; shape[0] * shape[1]])
-        .with(scale, dtype, scale_shape, &vec![0; size])
+    File::default().with("m.weight", "F8_E4M3", &shape, &vec![0x38; shape[0] * shape[1]]).with(
+        scale,
+        dtype,
+        scale_shape,
+        &vec![0; size],
+    )
 }
 
 #[test]
@@ -64,7 +67,8 @@ fn scales_that_don_t_fit() {
         let file = fp8([4, 6], "m.weight_scale", "F32", &[1, 1]);
         refused(&Folder::of(&file, config), &["config.json", "weight_block_size"]);
     }
-    let both = fp8([4, 6], "m.weight_scale", "F32", &[]).with("m.weight_scale_inv", "F32", &[], &[0; 4]);
+    let both =
+        fp8([4, 6], "m.weight_scale", "F32", &[]).with("m.weight_scale_inv", "F32", &[], &[0; 4]);
     refused(&Folder::of(&both, method()), &["other scales"]);
 }
 
@@ -79,7 +83,10 @@ fn methods_that_are_not_known() {
     config(json!({ "quant_method": 8 }), &["quant_method"]);
     config(json!([1]), &["quantization_config"]);
     config(json!({ "quant_method": "bitsandbytes", "load_in_4bit": true }), &["load_in_4bit"]);
-    config(json!({ "quant_method": "fp8", "ignored_layers": ["re:("] }), &["ignored_layers", "re:("]);
+    config(
+        json!({ "quant_method": "fp8", "ignored_layers": ["re:("] }),
+        &["ignored_layers", "re:("],
+    );
     config(json!({ "quant_method": "fp8", "ignored_layers": "x" }), &["ignored_layers"]);
     let group = |format: &str, weights: Value| {
         json!({ "quant_method": "compressed-tensors", "format": format,
@@ -124,14 +131,27 @@ fn groups_that_say_something_else() {
         json!({ "quant_method": "compressed-tensors", "format": "float-quantized",
                 "config_groups": { "g": { "targets": targets, "weights": weights } } })
     };
-    let weights = |kind: &str, strategy: &str| json!({ "num_bits": 8, "type": kind, "strategy": strategy });
+    let weights =
+        |kind: &str, strategy: &str| json!({ "num_bits": 8, "type": kind, "strategy": strategy });
     let channel = fp8([4, 6], "m.weight_scale", "F32", &[4, 1]);
     let linear = json!(["Linear"]);
-    refused(&Folder::of(&channel, config(weights("float", "tensor"), linear.clone())), &["[4, 1]", "per tensor"]);
-    refused(&Folder::of(&channel, config(weights("int", "channel"), linear.clone())), &["F8_E4M3", "type int"]);
-    refused(&Folder::of(&channel, config(weights("float", "channel"), json!(["re:other"]))), &["\"m.weight\"", "no group"]);
+    refused(
+        &Folder::of(&channel, config(weights("float", "tensor"), linear.clone())),
+        &["[4, 1]", "per tensor"],
+    );
+    refused(
+        &Folder::of(&channel, config(weights("int", "channel"), linear.clone())),
+        &["F8_E4M3", "type int"],
+    );
+    refused(
+        &Folder::of(&channel, config(weights("float", "channel"), json!(["re:other"]))),
+        &["\"m.weight\"", "no group"],
+    );
     let file = File::default().with("m.weight", "F8_E4M3", &[1, 1], &[0]);
-    refused(&Folder::of(&file, config(weights("float", "channel"), linear)), &["\"m.weight\"", "without scales"]);
+    refused(
+        &Folder::of(&file, config(weights("float", "channel"), linear)),
+        &["\"m.weight\"", "without scales"],
+    );
     for targets in [json!(["Linear"]), json!(["m"]), json!(["re:^m$"])] {
         let folder = Folder::of(&channel, config(weights("float", "channel"), targets));
         assert_eq!(Checkpoint::open(folder.path()).unwrap().linears().len(), 1);
@@ -144,12 +164,18 @@ fn zero_points_and_orders_of_columns() {
         { "g": { "targets": ["Linear"], "weights": { "num_bits": 8, "type": "int", "strategy": "group",
                                                      "group_size": 4, "symmetric": false } } } });
     let int8 = || {
-        File::default()
-            .with("m.weight", "I8", &[2, 8], &[0; 16])
-            .with("m.weight_scale", "F32", &[2, 2], &[0; 16])
+        File::default().with("m.weight", "I8", &[2, 8], &[0; 16]).with(
+            "m.weight_scale",
+            "F32",
+            &[2, 2],
+            &[0; 16],
+        )
     };
     let zero = int8().with("m.weight_zero_point", "I8", &[2, 2], &[0; 4]);
-    refused(&Folder::of(&zero, asymmetric.clone()), &["\"m.weight_zero_point\"", "[2, 2]", "zero points"]);
+    refused(
+        &Folder::of(&zero, asymmetric.clone()),
+        &["\"m.weight_zero_point\"", "[2, 2]", "zero points"],
+    );
     let rows = int8().with("m.weight_zero_point", "I8", &[2, 1], &[0; 2]);
     refused(&Folder::of(&rows, asymmetric.clone()), &["\"m.weight_zero_point\""]);
     let order = int8().with("m.weight_g_idx", "I32", &[8], &[0; 32]);
@@ -160,16 +186,28 @@ fn zero_points_and_orders_of_columns() {
         .with("m.SCB", "F32", &[2], &[0; 8])
         .with("m.weight_format", "U8", &[], &[2]);
     refused(&Folder::of(&blocks, Value::Null), &["\"m.weight_format\"", "GPU"]);
-    let scb = File::default().with("m.weight", "I8", &[2, 2], &[0; 4]).with("m.SCB", "F32", &[3], &[0; 12]);
+    let scb = File::default().with("m.weight", "I8", &[2, 2], &[0; 4]).with(
+        "m.SCB",
+        "F32",
+        &[3],
+        &[0; 12],
+    );
     refused(&Folder::of(&scb, Value::Null), &["\"m.SCB\"", "[3]"]);
     let none = File::default().with("m.weight", "I8", &[2, 2], &[0; 4]);
-    refused(&Folder::of(&none, json!({ "quant_method": "bitsandbytes" })), &["\"m.weight\"", "m.SCB"]);
+    refused(
+        &Folder::of(&none, json!({ "quant_method": "bitsandbytes" })),
+        &["\"m.weight\"", "m.SCB"],
+    );
 }
 
 #[test]
 fn scales_and_codes_that_are_not_finite() {
     let block = json!({ "quant_method": "fp8", "weight_block_size": [2, 2] });
-    for (dtype, bad) in [("F32", f32::NAN.to_le_bytes().to_vec()), ("F32", f32::INFINITY.to_le_bytes().to_vec()), ("F8_E8M0", vec![255])] {
+    for (dtype, bad) in [
+        ("F32", f32::NAN.to_le_bytes().to_vec()),
+        ("F32", f32::INFINITY.to_le_bytes().to_vec()),
+        ("F8_E8M0", vec![255]),
+    ] {
         let mut scales = vec![0; 6 * bad.len()];
         scales[4 * bad.len()..][..bad.len()].copy_from_slice(&bad);
         let mut codes = vec![0x38; 24];
@@ -194,7 +232,9 @@ fn scales_and_codes_that_are_not_finite() {
         let errors: Vec<_> = errors.iter().map(|e| e.to_string()).collect();
         assert_eq!((seen, errors.len()), (3, 3), "{errors:?}");
         assert!(errors[0].contains("tensor \"f.weight\": -inf at row 0, column 1"), "{errors:?}");
-        assert!(errors[1].contains("\"m.weight_scale_inv\"") && errors[1].contains("row 1, column 1"));
+        assert!(
+            errors[1].contains("\"m.weight_scale_inv\"") && errors[1].contains("row 1, column 1")
+        );
         assert!(errors[2].contains("tensor \"nan.weight\": NaN at row 3, column 5"), "{errors:?}");
         assert!(errors.iter().all(|e| e.contains("model.safetensors")));
     }
@@ -203,11 +243,20 @@ fn scales_and_codes_that_are_not_finite() {
 /// Two shards, sound.
 fn shards() -> (Folder, File, File) {
     let folder = Folder::new();
-    let one = File::default().with("a.weight", "F8_E4M3", &[2, 2], &[0x38; 4]).with("b", "U8", &[1], &[0]);
+    let one = File::default().with("a.weight", "F8_E4M3", &[2, 2], &[0x38; 4]).with(
+        "b",
+        "U8",
+        &[1],
+        &[0],
+    );
     let two = File::default().with("a.weight_scale", "F32", &[], &le_bytes(&[2.0]));
     folder.put("1.safetensors", &one.bytes());
     folder.put("2.safetensors", &two.bytes());
-    folder.index([("a.weight", "1.safetensors"), ("b", "1.safetensors"), ("a.weight_scale", "2.safetensors")]);
+    folder.index([
+        ("a.weight", "1.safetensors"),
+        ("b", "1.safetensors"),
+        ("a.weight_scale", "2.safetensors"),
+    ]);
     (folder, one, two)
 }
 
@@ -227,7 +276,11 @@ fn shards_and_their_index() {
     refused(&folder, &["index.json", "no tensor \"b\"", "1.safetensors"]);
     folder.index([("a.weight", "1.safetensors"), ("b", "1.safetensors")]);
     refused(&folder, &["index.json", "2.safetensors", "beside it"]);
-    folder.index([("a.weight", "1.safetensors"), ("b", "2.safetensors"), ("a.weight_scale", "2.safetensors")]);
+    folder.index([
+        ("a.weight", "1.safetensors"),
+        ("b", "2.safetensors"),
+        ("a.weight_scale", "2.safetensors"),
+    ]);
     refused(&folder, &["index.json", "\"b\" is not in \"2.safetensors\""]);
     folder.put("model.safetensors.index.json", br#"{"weight_map": {}, "weight_map": {}}"#);
     refused(&folder, &["index.json", "two"]);
@@ -259,7 +312,10 @@ fn links_of_a_cache() {
     for (name, bytes) in [
         ("1.safetensors", one.bytes()),
         ("2.safetensors", two.bytes()),
-        ("model.safetensors.index.json", fs::read(folder.at("model.safetensors.index.json")).unwrap()),
+        (
+            "model.safetensors.index.json",
+            fs::read(folder.at("model.safetensors.index.json")).unwrap(),
+        ),
         ("config.json", br#"{"quantization_config": {"quant_method": "fp8"}}"#.to_vec()),
     ] {
         let blob = format!("cache/blobs/{}", name.len());

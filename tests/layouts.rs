@@ -39,10 +39,12 @@ fn decoder(dtype: &str) -> Decode {
 fn codes(dtype: &str, count: usize, numbers: &mut Numbers) -> Vec<u8> {
     let finite = decoder(dtype).1;
     (0..count)
-        .map(|_| loop {
-            let code = numbers.next() as u8;
-            if finite(code) {
-                return code;
+        .map(|_| {
+            loop {
+                let code = numbers.next() as u8;
+                if finite(code) {
+                    return code;
+                }
             }
         })
         .collect()
@@ -145,7 +147,8 @@ fn fp8_with_one_scale_or_one_a_row() {
         for dtype in ["F32", "BF16", "F16", "F8_E8M0"] {
             for name in ["weight_scale", "weight_scale_inv"] {
                 let config = || json!({ "quant_method": "fp8", "activation_scheme": "static" });
-                let meta = || json!({ "quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0 });
+                let meta =
+                    || json!({ "quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0 });
                 for config in [config(), meta(), Value::Null] {
                     for shape in [&[][..], &[1]] {
                         let scale = (name, dtype, shape);
@@ -168,7 +171,9 @@ fn fp8_with_one_scale_or_one_a_row() {
 #[test]
 fn fp8_in_blocks_with_partial_ones_at_the_edges() {
     // 576 is 4.5 blocks; 1,000 rows in blocks of 128 are 8, and dividing says 125.
-    for ((n, k), grid) in [((576, 576), [5, 5]), ((1000, 200), [8, 2]), ((128, 256), [1, 2]), ((5, 7), [1, 1])] {
+    for ((n, k), grid) in
+        [((576, 576), [5, 5]), ((1000, 200), [8, 2]), ((128, 256), [1, 2]), ((5, 7), [1, 1])]
+    {
         for dtype in ["F32", "BF16", "F8_E8M0"] {
             let config = json!({ "quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128],
                                  "modules_to_not_convert": ["lm_head"] });
@@ -184,7 +189,9 @@ fn fp8_in_blocks_with_partial_ones_at_the_edges() {
         }
     }
     // DeepSeek's exponents, where they are plain bytes; blocks of one row.
-    for (dtype, format) in [("U8", json!("ue8m0")), ("F8_E8M0", json!("ue8m0")), ("F32", Value::Null)] {
+    for (dtype, format) in
+        [("U8", json!("ue8m0")), ("F8_E8M0", json!("ue8m0")), ("F32", Value::Null)]
+    {
         Case {
             codes: "F8_E4M3",
             shape: (9, 100),
@@ -263,7 +270,8 @@ fn int8_of_bitsandbytes_and_without_a_config() {
 
 #[test]
 fn one_zero_point_is_in_the_table() {
-    let weights = json!({ "num_bits": 8, "type": "int", "strategy": "channel", "symmetric": false });
+    let weights =
+        json!({ "num_bits": 8, "type": "int", "strategy": "channel", "symmetric": false });
     for zero in [-3i8, 0, 127, -128] {
         let file = File::default()
             .with("m.weight", "I8", &[2, 2], &[1, 255, 3, 127])
@@ -318,11 +326,15 @@ fn experts_are_lists_of_matrices() {
             .with("l.experts.up_scale_inv", "BF16", shape, &scale_bytes)
             .with("l.experts.down", "F32", &[count, n, k], &le_bytes(&floats))
             .with("conv.weight", "F32", &[count, n, k], &le_bytes(&floats));
-        let folder = Folder::of(&file, json!({ "quant_method": "fp8", "weight_block_size": block }));
+        let folder =
+            Folder::of(&file, json!({ "quant_method": "fp8", "weight_block_size": block }));
         let checkpoint = Checkpoint::open(folder.path()).unwrap();
         let names: Vec<_> = checkpoint.linears().iter().map(|l| l.name.as_str()).collect();
         let down = ["l.experts.down.0", "l.experts.down.1", "l.experts.down.2"];
-        assert_eq!(names, [&down[..], &["l.experts.up.0", "l.experts.up.1", "l.experts.up.2"]].concat());
+        assert_eq!(
+            names,
+            [&down[..], &["l.experts.up.0", "l.experts.up.1", "l.experts.up.2"]].concat()
+        );
         assert_eq!(checkpoint.others().map(|o| o.name).collect::<Vec<_>>(), ["conv.weight"]);
         for e in 0..count {
             let linear = checkpoint.linear(&format!("l.experts.up.{e}")).unwrap();
@@ -397,9 +409,12 @@ fn recoding() {
     let (n, k) = (70, 130);
     let bytes = codes("F8_E4M3", n * k, &mut numbers);
     let (scale_bytes, _) = scales("F32", 6, &mut numbers);
-    let file = File::default()
-        .with("m.weight", "F8_E4M3", &[n, k], &bytes)
-        .with("m.weight_scale_inv", "F32", &[2, 3], &scale_bytes);
+    let file = File::default().with("m.weight", "F8_E4M3", &[n, k], &bytes).with(
+        "m.weight_scale_inv",
+        "F32",
+        &[2, 3],
+        &scale_bytes,
+    );
     let block = Granularity::Block(64, 64);
     let folder = Folder::of(&file, json!({ "quant_method": "fp8", "weight_block_size": [64, 64] }));
     let checkpoint = Checkpoint::open(folder.path()).unwrap();

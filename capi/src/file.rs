@@ -141,9 +141,7 @@ pub unsafe extern "C" fn lutmul_file_layer_at(
 pub unsafe extern "C" fn lutmul_file_prefault(file: *const lutmul_file) -> lutmul_status {
     // SAFETY: the header asks for what `Caller` stands for.
     unsafe {
-        call("lutmul_file_prefault", |c| {
-            c.get(file, "file")?.checkpoint.prefault().of("file")
-        })
+        call("lutmul_file_prefault", |c| c.get(file, "file")?.checkpoint.prefault().of("file"))
     }
 }
 

@@ -6,9 +6,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, ensure};
 use globset::{Glob, GlobMatcher};
-use lutmul::checkpoint::{
-    self, Candidate, Checkpoint, Conversion, Dtype, Left, Progress, Summary,
-};
+use lutmul::checkpoint::{self, Candidate, Checkpoint, Conversion, Dtype, Left, Progress, Summary};
 use lutmul::{Error, Granularity};
 use serde_json::json;
 

@@ -182,7 +182,8 @@ impl Args {
             (None, _) => Ok(()),
             (Some(error), 1) => Err(error.into()),
             (Some(first), _) => {
-                let all: Vec<_> = [first].into_iter().chain(errors).map(|e| e.to_string()).collect();
+                let all: Vec<_> =
+                    [first].into_iter().chain(errors).map(|e| e.to_string()).collect();
                 bail!("{count} layers: {}", all.join("; "))
             }
         }

@@ -218,7 +218,8 @@ fn layers_of_a_model() {
         objects(&dir.succeed(&[&args[..], options, &QUICK].concat()))
     };
     let floats = bench("in", &["--layers=2", "--format=e4m3,int8"]);
-    let names: Vec<_> = floats.iter().map(|r| (r["layer"].as_str(), r["format"].as_str())).collect();
+    let names: Vec<_> =
+        floats.iter().map(|r| (r["layer"].as_str(), r["format"].as_str())).collect();
     let expected = ["layer.1.dense", "layer.0.dense"];
     let expected = expected.map(|l| [(Some(l), Some("e4m3")), (Some(l), Some("int8"))]).concat();
     assert_eq!(names, expected);

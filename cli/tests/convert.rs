@@ -131,7 +131,10 @@ fn everything_else_is_carried_over() {
     }
     assert_eq!((left.len(), &summary["left_2d"]), (expected.len(), &expected.len().into()));
     let text = dir.succeed(&["convert", "in", "again", "--exclude", "w8.weight"]);
-    assert!(expected.iter().all(|(tensor, why)| text.contains(tensor) && text.contains(why)), "{text}");
+    assert!(
+        expected.iter().all(|(tensor, why)| text.contains(tensor) && text.contains(why)),
+        "{text}"
+    );
     // FP8 is never left aside unless it is said: here its codes are NaN.
     dir.fail(&["convert", "in", "third"], &["in: tensor \"w8.weight\": NaN at row 0, column 0"]);
 }
@@ -184,7 +187,10 @@ fn which_tensors_are_coded() {
     assert_eq!(coded(&options), ["embeddings.word", "router"]);
     // Names are whole: a part of one is another.
     for option in ["--include", "--exclude"] {
-        dir.fail(&["convert", "in", "new", option, "word"], &[option, "\"word\"", "in has no tensor"]);
+        dir.fail(
+            &["convert", "in", "new", option, "word"],
+            &[option, "\"word\"", "in has no tensor"],
+        );
     }
     dir.fail(&["convert", "in", "new", "--include", "ids"], &["\"ids\"", "could be converted"]);
 }

@@ -98,7 +98,8 @@ fn what_is_done_is_not_done_again() {
         other(&["--scales", "tensor"], &["kmeans with scales per row, not", "per tensor"]);
         other(&["--exclude", "layer.3.weight"], &["other tensors"]);
         let modified = dir.path("in").metadata().unwrap().modified().unwrap();
-        let touch = |time| fs::File::options().write(true).open(dir.path("in")).unwrap().set_modified(time);
+        let touch =
+            |time| fs::File::options().write(true).open(dir.path("in")).unwrap().set_modified(time);
         touch(modified + Duration::from_secs(1)).unwrap();
         other(&[], &["\"in\" has changed"]);
         touch(modified).unwrap();

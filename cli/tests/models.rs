@@ -15,7 +15,9 @@ fn deepseek() -> Dir {
     let dir = Dir::new();
     fs::create_dir_all(dir.path("model/1_Pooling")).unwrap();
     fs::create_dir(dir.path("model/.git")).unwrap();
-    let codes = |count: usize| (0..count).map(|i| (i * 37 % 120) as u8 ^ (i as u8 & 0x80)).collect::<Vec<_>>();
+    let codes = |count: usize| {
+        (0..count).map(|i| (i * 37 % 120) as u8 ^ (i as u8 & 0x80)).collect::<Vec<_>>()
+    };
     let bf: Vec<u8> = weights(96).iter().flat_map(|w| bf16::from_f32(*w).to_le_bytes()).collect();
     let one = File::default()
         .with_metadata("format", "pt")
@@ -42,7 +44,13 @@ fn deepseek() -> Dir {
         "quantization_config": { "quant_method": "fp8", "weight_block_size": [16, 16],
                                  "modules_to_not_convert": ["lm_head", "re:.*mlp\\.gate$"] } });
     dir.put("model/config.json", config.to_string().as_bytes());
-    for name in ["tokenizer.json", "generation_config.json", "merges.txt", "LICENSE", "1_Pooling/config.json"] {
+    for name in [
+        "tokenizer.json",
+        "generation_config.json",
+        "merges.txt",
+        "LICENSE",
+        "1_Pooling/config.json",
+    ] {
         dir.put(&format!("model/{name}"), name.as_bytes());
     }
     for name in ["pytorch_model.bin", "consolidated.safetensors", ".git/config"] {
@@ -64,7 +72,8 @@ fn names(values: &Value, key: &str) -> Vec<String> {
 fn folders_are_converted_with_all_that_is_needed() {
     let dir = deepseek();
     let options = ["--format", "qins-linear", "--scales", "row", "--json"];
-    let plan = json_of(&dir.succeed(&[&["convert", "model", "out", "--dry-run"], &options[..]].concat()));
+    let plan =
+        json_of(&dir.succeed(&[&["convert", "model", "out", "--dry-run"], &options[..]].concat()));
     assert!(!dir.path("out").exists() && !dir.path("out.partial").exists());
     let mut done = json_of(&dir.succeed(&[&["convert", "model", "out"], &options[..]].concat()));
     assert_eq!((&plan["dry_run"], &done["dry_run"]), (&true.into(), &false.into()));
@@ -78,7 +87,8 @@ fn folders_are_converted_with_all_that_is_needed() {
         "model.layers.0.self_attn.o_proj",
     ];
     assert_eq!(names(&done["layers"], "name"), converted);
-    let left: Vec<_> = names(&done["left"], "tensor").into_iter().zip(names(&done["left"], "reason")).collect();
+    let left: Vec<_> =
+        names(&done["left"], "tensor").into_iter().zip(names(&done["left"], "reason")).collect();
     let skipped = "config.json says that it is not to be quantised";
     let expected = [
         ("lm_head.weight", skipped),
@@ -87,24 +97,39 @@ fn folders_are_converted_with_all_that_is_needed() {
     ];
     assert_eq!(left, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
     assert_eq!(names(&done["dropped"], ""), ["model.layers.0.mlp.up_proj.input_scale"]);
-    let copied =
-        ["1_Pooling/config.json", "LICENSE", "config.json", "generation_config.json", "merges.txt", "tokenizer.json"];
+    let copied = [
+        "1_Pooling/config.json",
+        "LICENSE",
+        "config.json",
+        "generation_config.json",
+        "merges.txt",
+        "tokenizer.json",
+    ];
     assert_eq!(names(&done["copied_files"], ""), copied);
-    assert_eq!(names(&done["not_copied_files"], ""), ["consolidated.safetensors", "pytorch_model.bin"]);
+    assert_eq!(
+        names(&done["not_copied_files"], ""),
+        ["consolidated.safetensors", "pytorch_model.bin"]
+    );
     for name in copied.iter().filter(|name| **name != "config.json") {
         assert_eq!(fs::read(dir.path(&format!("out/{name}"))).unwrap(), name.as_bytes());
     }
     assert!(!dir.path("out/.git").exists() && !dir.path("out/.lutmul-journal").exists());
     assert!(!dir.path("out.partial").exists());
     let config = json_of(&fs::read_to_string(dir.path("out/config.json")).unwrap());
-    assert_eq!((&config["model_type"], &config["rope_theta"]), (&"deepseek_v3".into(), &10000.0.into()));
+    assert_eq!(
+        (&config["model_type"], &config["rope_theta"]),
+        (&"deepseek_v3".into(), &10000.0.into())
+    );
     assert_eq!(config["quantization_config"]["quant_method"], "lutmul");
     let index = json_of(&fs::read_to_string(dir.path("out/model.safetensors.index.json")).unwrap());
     assert_eq!(index["weight_map"]["model.layers.0.mlp.up_proj.codes"], "model-1.safetensors");
 
     let verified = json_of(&dir.succeed(&["verify", "model", "out", "--json"]));
     // Three matrices of FP8 and four of QINS.
-    assert_eq!((&verified["oracle_identical"], &verified["layers_identical"]), (&7.into(), &2.into()));
+    assert_eq!(
+        (&verified["oracle_identical"], &verified["layers_identical"]),
+        (&7.into(), &2.into())
+    );
     assert_eq!(verified["carried_identical"], 1);
     for layer in verified["layers"].as_array().unwrap() {
         assert!(layer["weights"]["sqnr_db"].as_f64().unwrap() > 40.0, "{layer}");
@@ -137,10 +162,16 @@ fn floats_for_programs_that_know_no_codes() {
         let out = format!("out-{format}");
         dir.succeed(&["convert", "model", &out, "--format", format]);
         let config = json_of(&fs::read_to_string(dir.path(&format!("{out}/config.json"))).unwrap());
-        assert_eq!((&config["quantization_config"], &config["torch_dtype"]), (&Value::Null, &torch.into()));
+        assert_eq!(
+            (&config["quantization_config"], &config["torch_dtype"]),
+            (&Value::Null, &torch.into())
+        );
         let file = TensorFile::open(dir.path(&format!("{out}/model-1.safetensors"))).unwrap();
         let experts = file.tensor("model.layers.0.mlp.experts.down_proj").unwrap();
-        assert_eq!((experts.dtype.to_string(), experts.shape), (dtype.to_owned(), &[2, 20, 36][..]));
+        assert_eq!(
+            (experts.dtype.to_string(), experts.shape),
+            (dtype.to_owned(), &[2, 20, 36][..])
+        );
         assert!(file.tensors().all(|tensor| !tensor.name.contains("scale")));
         let made = decoded(&dir, &out);
         assert_eq!(made.len(), source.len());
@@ -157,7 +188,10 @@ fn floats_for_programs_that_know_no_codes() {
     let file = TensorFile::open(dir.path("back/model-1.safetensors")).unwrap();
     assert_eq!(file.tensor("model.layers.0.mlp.experts.down_proj").unwrap().shape, [2, 20, 36]);
     assert!(!file.metadata().contains_key("lutmul"));
-    dir.fail(&["convert", "out-f32", "again", "--format", "f32"], &["nothing"].map(|_| "to convert"));
+    dir.fail(
+        &["convert", "out-f32", "again", "--format", "f32"],
+        &["nothing"].map(|_| "to convert"),
+    );
 }
 
 #[test]
@@ -188,19 +222,30 @@ fn layers_that_keep_their_layout() {
     let model = Checkpoint::open(dir.path("out")).unwrap();
     let format = |name: &str| model.linear(name).unwrap().coding.as_ref().unwrap().format.name();
     assert_eq!(format("model.layers.0.mlp.experts.down_proj.1"), "e4m3");
-    assert_eq!((format("model.layers.0.mlp.up_proj"), format("model.embed_tokens")), ("qins-linear", "qins-linear"));
+    assert_eq!(
+        (format("model.layers.0.mlp.up_proj"), format("model.embed_tokens")),
+        ("qins-linear", "qins-linear")
+    );
     dir.succeed(&["verify", "model", "out"]);
 }
 
 #[test]
 fn weights_that_a_format_cannot_hold() {
     let dir = Dir::new();
-    dir.put("in", &File::default().with_f32("a.weight", &[2, 2], &[1.0, 2.0, 3.0, 70000.0]).bytes());
-    dir.fail(&["convert", "in", "out", "--format", "f16"], &["in: tensor \"a.weight\"", "70000", "row 1, column 1", "F16"]);
+    dir.put(
+        "in",
+        &File::default().with_f32("a.weight", &[2, 2], &[1.0, 2.0, 3.0, 70000.0]).bytes(),
+    );
+    dir.fail(
+        &["convert", "in", "out", "--format", "f16"],
+        &["in: tensor \"a.weight\"", "70000", "row 1, column 1", "F16"],
+    );
     dir.succeed(&["convert", "in", "out", "--format", "bf16"]);
-    let codes = File::default()
-        .with("a.weight", "F8_E4M3", &[1, 3], &[0x38, 0x38, 0xFF])
-        .with_f32("a.weight_scale", &[], &[1.0]);
+    let codes = File::default().with("a.weight", "F8_E4M3", &[1, 3], &[0x38, 0x38, 0xFF]).with_f32(
+        "a.weight_scale",
+        &[],
+        &[1.0],
+    );
     dir.put("nan", &codes.bytes());
     for format in ["e4m3", "qins-linear", "bf16"] {
         let args = ["convert", "nan", "new", "--format", format, "--scales", "tensor"];
@@ -209,9 +254,12 @@ fn weights_that_a_format_cannot_hold() {
     dir.fail(&["verify", "nan"], &["\"a\"", "NaN at row 0, column 2"]);
     dir.fail(&["inspect", "nan", "--validate"], &["\"a.weight\"", "NaN at row 0, column 2"]);
     dir.succeed(&["inspect", "nan"]);
-    let codes = File::default()
-        .with("a.weight", "F8_E4M3", &[1, 3], &[0x38; 3])
-        .with("a.weight_scale", "F32", &[], &f32::NAN.to_le_bytes());
+    let codes = File::default().with("a.weight", "F8_E4M3", &[1, 3], &[0x38; 3]).with(
+        "a.weight_scale",
+        "F32",
+        &[],
+        &f32::NAN.to_le_bytes(),
+    );
     dir.put("nan", &codes.bytes());
     for command in [&["convert", "nan", "new"][..], &["inspect", "nan"], &["verify", "nan"]] {
         dir.fail(command, &["nan: tensor \"a.weight_scale\"", "NaN at row 0, column 0"]);
@@ -241,16 +289,22 @@ fn every_layout_is_decoded_as_by_others() {
     let codes: Vec<u8> = (0..6 * 40).map(|i| (i * 7 % 112) as u8).collect();
     let half: Vec<u8> = weights(6).iter().flat_map(|w| f16::from_f32(*w).to_le_bytes()).collect();
     for dtype in ["F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"] {
-        let file = File::default()
-            .with("a.weight", dtype, &[6, 40], &codes)
-            .with("a.weight_scale", "F16", &[6, 1], &half);
+        let file = File::default().with("a.weight", dtype, &[6, 40], &codes).with(
+            "a.weight_scale",
+            "F16",
+            &[6, 1],
+            &half,
+        );
         check(dtype, file, json!({ "quant_method": "fbgemm_fp8" }));
     }
     let mx = json!({ "quant_method": "compressed-tensors", "format": "mxfp8-quantized", "config_groups":
         { "g": { "targets": ["Linear"], "weights": { "num_bits": 8, "type": "float", "group_size": 32 } } } });
-    let file = File::default()
-        .with("a.weight", "F8_E4M3", &[6, 40], &codes)
-        .with("a.weight_scale", "U8", &[6, 2], &[120, 121, 122, 123, 124, 125, 126, 127, 128, 129, 130, 131]);
+    let file = File::default().with("a.weight", "F8_E4M3", &[6, 40], &codes).with(
+        "a.weight_scale",
+        "U8",
+        &[6, 2],
+        &[120, 121, 122, 123, 124, 125, 126, 127, 128, 129, 130, 131],
+    );
     check("mx", file, mx);
     let zero = json!({ "quant_method": "compressed-tensors", "format": "int-quantized", "config_groups":
         { "g": { "targets": ["Linear"], "weights": { "num_bits": 8, "type": "int", "strategy": "channel",
@@ -260,9 +314,12 @@ fn every_layout_is_decoded_as_by_others() {
         .with("a.weight_scale", "F16", &[6, 1], &half)
         .with("a.weight_zero_point", "I8", &[1], &[0xF9]);
     check("int8", file, zero);
-    let file = File::default()
-        .with("a.weight", "I8", &[6, 40], &codes)
-        .with("a.SCB", "F32", &[6], &le_bytes(&weights(6)));
+    let file = File::default().with("a.weight", "I8", &[6, 40], &codes).with(
+        "a.SCB",
+        "F32",
+        &[6],
+        &le_bytes(&weights(6)),
+    );
     check("bnb", file, json!({ "quant_method": "bitsandbytes", "load_in_8bit": true }));
 }
 

@@ -201,8 +201,7 @@ mod tests {
 
     #[test]
     fn patterns_are_python_s() {
-        let names =
-            names(json!(["re:.*mlp\\.gate$", "re:vision", r"re:^(?!model\.).*attn"]));
+        let names = names(json!(["re:.*mlp\\.gate$", "re:vision", r"re:^(?!model\.).*attn"]));
         for module in ["a.mlp.gate", "vision_tower.x", "other.attn.q"] {
             assert!(names.has(module).unwrap(), "{module}");
         }
@@ -222,7 +221,9 @@ mod tests {
     fn sizes() {
         assert_eq!(pair(&json!([128, 64])), Some((128, 64)));
         assert_eq!(pair(&json!("128x64")), Some((128, 64)));
-        for bad in [json!([0, 1]), json!([1]), json!("128"), json!(128), json!([1.5, 2]), json!([-1, 2])] {
+        for bad in
+            [json!([0, 1]), json!([1]), json!("128"), json!(128), json!([1.5, 2]), json!([-1, 2])]
+        {
             assert_eq!(pair(&bad), None, "{bad}");
         }
     }

@@ -47,8 +47,7 @@ impl Files {
         match &there[..] {
             [file] => Self::new(vec![TensorFile::open(path.join(file))?], config, None),
             [] => {
-                let why =
-                    format!("is a directory with neither {INDEX} nor {SINGLE}: No such file");
+                let why = format!("is a directory with neither {INDEX} nor {SINGLE}: No such file");
                 Err(Error::file(path, why))
             }
             [first, second, ..] => {
@@ -179,4 +178,3 @@ fn safetensors_in(folder: &Path) -> io::Result<Vec<String>> {
 pub(super) fn directory(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
-

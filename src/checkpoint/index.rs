@@ -69,7 +69,11 @@ impl Index {
     }
 
     /// The text of an index of these tensors, and of all else that is in this one.
-    pub fn write(&self, bytes: usize, map: &BTreeMap<String, String>) -> serde_json::Result<Vec<u8>> {
+    pub fn write(
+        &self,
+        bytes: usize,
+        map: &BTreeMap<String, String>,
+    ) -> serde_json::Result<Vec<u8>> {
         let mut index = self.others.clone();
         let metadata = index.entry("metadata").or_insert_with(|| Map::new().into());
         if let Some(metadata) = metadata.as_object_mut() {

@@ -80,7 +80,9 @@ mod write;
 
 pub use ::safetensors::tensor::Dtype;
 pub use checkpoint::{Checkpoint, Coding, Linear, Other, Reason, SourceFile};
-pub use convert::{Candidate, Conversion, Converted, Left, Progress, Summary, Target, Why, convert, preview};
+pub use convert::{
+    Candidate, Conversion, Converted, Left, Progress, Summary, Target, Why, convert, preview,
+};
 pub use index::INDEX;
 pub use layouts::{VERSION, is_linear};
 pub use matrix::{Floats, Matrix};

@@ -5,8 +5,8 @@ use std::ops::Range;
 use safetensors::tensor::Dtype;
 
 use super::files::Files;
-use super::source::TensorId;
 use super::matrix::{Access, floats, scales};
+use super::source::TensorId;
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::scales::{Granularity, Scales};

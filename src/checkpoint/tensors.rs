@@ -110,7 +110,8 @@ impl TensorFile {
 
     /// The tensor of a number.
     pub(super) fn view(&self, i: usize) -> Tensor<'_> {
-        let (name, dtype, shape) = (self.header.name(i), self.header.dtype(i), self.header.shape(i));
+        let (name, dtype, shape) =
+            (self.header.name(i), self.header.dtype(i), self.header.shape(i));
         let bytes = &(*self.bytes).as_ref()[self.data..][self.header.range(i)];
         Tensor { name, dtype, shape, bytes }
     }

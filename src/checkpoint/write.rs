@@ -41,10 +41,7 @@ impl Layout {
     ///
     /// Tensors of whole cache lines come first, so that their rows of codes don't straddle lines for
     /// nothing; the rest goes by the size of its elements, so that everything is aligned for its type.
-    pub fn new(
-        tensors: Vec<Planned>,
-        metadata: &BTreeMap<String, String>,
-    ) -> Result<Self, String> {
+    pub fn new(tensors: Vec<Planned>, metadata: &BTreeMap<String, String>) -> Result<Self, String> {
         let mut names = HashSet::new();
         let mut sized = Vec::with_capacity(tensors.len());
         for tensor in &tensors {

@@ -80,7 +80,11 @@ impl<'a> Subject<'a> {
     }
 
     /// As they are multiplied with: in each format and granularity of the plan, unless they are codes already.
-    pub fn weights(self, floats: &[f32], plan: &Plan) -> Result<Vec<(&'static str, Weights<'static>)>> {
+    pub fn weights(
+        self,
+        floats: &[f32],
+        plan: &Plan,
+    ) -> Result<Vec<(&'static str, Weights<'static>)>> {
         if let Self::Layer(Layer { matrix: Matrix::Coded(weights), name, .. }) = self {
             let format = table_name(weights);
             return Ok(vec![(format, weights.clone().with_name(name))]);

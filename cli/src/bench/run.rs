@@ -10,8 +10,8 @@ use super::peers;
 use super::plan::Plan;
 use super::report::{Errors, Label, Row};
 use crate::measure::{
-    Budget, Caches, Case, FEW_TOKENS, Lutmul, Pages, Product, Reader, Sampled, Team,
-    activations, check_free, copies, copies_for, cpu, head,
+    Budget, Caches, Case, FEW_TOKENS, Lutmul, Pages, Product, Reader, Sampled, Team, activations,
+    check_free, copies, copies_for, cpu, head,
 };
 use crate::progress;
 

@@ -122,7 +122,8 @@ impl Rig<'_> {
         let mut read = 0f64;
         let block = (Format::E4m3, Granularity::Block(128, 128));
         let shown = |f: &Format| !matches!(f, Format::E4m3Fnuz | Format::E5m2Fnuz);
-        let named = Format::NAMED.into_iter().filter(shown).map(|format| (format, Granularity::Row));
+        let named =
+            Format::NAMED.into_iter().filter(shown).map(|format| (format, Granularity::Row));
         let mut formats = Vec::new();
         for (format, scales) in named.chain([block]) {
             self.bar.set_message(format!("{name}: {format}"));

@@ -58,8 +58,10 @@ impl Args {
         let model = self.model.as_deref().map(Checkpoint::open).transpose()?;
         let linears = model.as_ref().map(|model| largest(model, self.layers)).transpose()?;
         let linears = linears.unwrap_or_default();
-        let largest =
-            linears.iter().map(|linear| dims(linear)).chain([self.shape].into_iter().filter(|_| model.is_none()));
+        let largest = linears
+            .iter()
+            .map(|linear| dims(linear))
+            .chain([self.shape].into_iter().filter(|_| model.is_none()));
         for dims in largest {
             let bytes = || {
                 // Weights in f32 and coded, packed and other activations, outputs; copies.

@@ -173,13 +173,17 @@ impl<'a> Pair<'a> {
         let Some(linear) = self.linears.get(&(layer.tensor.as_str(), layer.part)) else {
             return Ok(false);
         };
-        if (linear.shape, linear.dtype, &linear.coding) != (layer.shape, layer.dtype, &layer.coding) {
+        if (linear.shape, linear.dtype, &linear.coding) != (layer.shape, layer.dtype, &layer.coding)
+        {
             return Ok(false);
         }
         Ok(match (self.original.matrix(linear)?, self.converted.matrix(layer)?) {
             (Matrix::Floats(a), Matrix::Floats(b)) => a.bytes() == b.bytes(),
             (Matrix::Coded(a), Matrix::Coded(b)) => {
-                a.codes() == b.codes() && a.signs() == b.signs() && a.scales() == b.scales() && a.lut() == b.lut()
+                a.codes() == b.codes()
+                    && a.signs() == b.signs()
+                    && a.scales() == b.scales()
+                    && a.lut() == b.lut()
             }
             _ => false,
         })
@@ -203,7 +207,9 @@ impl<'a> Pair<'a> {
             );
             let (a, b) = (self.original.bytes(source)?, self.converted.bytes(&tensor)?);
             if let Some(i) = a.iter().zip(&b[..]).position(|(a, b)| a != b) {
-                bail!("{to}: tensor {name} was not converted, but differs from {from} at its byte {i}");
+                bail!(
+                    "{to}: tensor {name} was not converted, but differs from {from} at its byte {i}"
+                );
             }
             carried.insert(tensor.name.to_owned());
         }
@@ -313,7 +319,10 @@ impl Args {
             writeln!(out, "{object}")?;
         } else {
             writeln!(out, "{layers} layers: all weights are finite")?;
-            writeln!(out, "{exact} of them are codes, and decoded as by the crates float8 and half")?;
+            writeln!(
+                out,
+                "{exact} of them are codes, and decoded as by the crates float8 and half"
+            )?;
         }
         Ok(())
     }
@@ -376,7 +385,10 @@ impl Args {
         if same > 0 {
             writeln!(out, "{same} layers: not converted, identical")?;
         }
-        writeln!(out, "{exact} times a layer of codes was decoded as by the crates float8 and half")?;
+        writeln!(
+            out,
+            "{exact} times a layer of codes was decoded as by the crates float8 and half"
+        )?;
         Ok(())
     }
 }

@@ -14,9 +14,10 @@ pub struct Oracle(Vec<TensorFile>);
 impl Oracle {
     /// Opens the files once more.
     pub fn open(model: &Checkpoint) -> Result<Self> {
-        let files = model.files().iter().filter(|file| {
-            file.path.extension().is_none_or(|extension| extension != "gguf")
-        });
+        let files = model
+            .files()
+            .iter()
+            .filter(|file| file.path.extension().is_none_or(|extension| extension != "gguf"));
         Ok(Self(files.map(|file| TensorFile::open(&file.path)).collect::<Result<_, _>>()?))
     }
 
@@ -41,12 +42,17 @@ impl Oracle {
             let (row, col) = (i / k, i % k);
             let scale = source.scales[row / rows * across + col / cols];
             let mut expected = source.table[usize::from(*code)] * scale;
-            if source.signs.is_some_and(|signs| signs[row * k.div_ceil(8) + col / 8] >> (col % 8) & 1 == 1) {
+            if source
+                .signs
+                .is_some_and(|signs| signs[row * k.div_ceil(8) + col / 8] >> (col % 8) & 1 == 1)
+            {
                 expected = -expected;
             }
             if expected.to_bits() != weight.to_bits() {
                 let name = quoted(&linear.name);
-                bail!("layer {name}: {weight} at row {row}, column {col}, where {expected} is stored");
+                bail!(
+                    "layer {name}: {weight} at row {row}, column {col}, where {expected} is stored"
+                );
             }
         }
         Ok(true)
@@ -154,7 +160,10 @@ mod tests {
         for (lut, oracle) in own {
             for code in 0..=255 {
                 let (a, b) = (lut.entry(code), oracle(code));
-                assert!(a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()), "{code}: {a} {b}");
+                assert!(
+                    a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()),
+                    "{code}: {a} {b}"
+                );
             }
         }
     }

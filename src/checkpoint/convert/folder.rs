@@ -61,7 +61,10 @@ impl Folder {
                     bytes += size;
                     if map.insert(tensor.clone(), file.name.clone()).is_some() {
                         let name = crate::show::quoted(tensor);
-                        return Err(Error::file(root, format!("two tensors would have the name {name}")));
+                        return Err(Error::file(
+                            root,
+                            format!("two tensors would have the name {name}"),
+                        ));
                     }
                 }
             }
@@ -72,7 +75,8 @@ impl Folder {
         match fs::read(&path) {
             Ok(text) => {
                 let error = |e| Error::file(&path, format!("is no valid config: {}", message(e)));
-                let mut config: Map<String, Value> = serde_json::from_slice(&text).map_err(error)?;
+                let mut config: Map<String, Value> =
+                    serde_json::from_slice(&text).map_err(error)?;
                 rewrite(&mut config, target, quantisation);
                 let text = serde_json::to_vec_pretty(&config).map_err(error)?;
                 folder.made.push((CONFIG, text));
@@ -84,13 +88,20 @@ impl Folder {
     }
 
     /// Finds what is to be copied.
-    fn look(&mut self, at: &Path, prefix: &str, depth: usize, files: &[FilePlan]) -> io::Result<()> {
+    fn look(
+        &mut self,
+        at: &Path,
+        prefix: &str,
+        depth: usize,
+        files: &[FilePlan],
+    ) -> io::Result<()> {
         let mut entries = fs::read_dir(at)?.collect::<io::Result<Vec<_>>>()?;
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let name = entry.file_name().to_string_lossy().into_owned();
             let top = prefix.is_empty();
-            let made = top && (name == INDEX || name == CONFIG || files.iter().any(|f| f.name == name));
+            let made =
+                top && (name == INDEX || name == CONFIG || files.iter().any(|f| f.name == name));
             if made || name.starts_with('.') || name.ends_with(".partial") {
                 continue;
             }
@@ -114,8 +125,12 @@ impl Folder {
     /// The names of what is copied, and of what is not.
     pub fn names(&self) -> (Vec<String>, Vec<String>) {
         let made = self.made.iter().map(|made| made.0.to_owned());
-        let mut copied: Vec<_> =
-            self.copies.iter().map(|copy| copy.1.clone()).chain(made.filter(|m| m != INDEX)).collect();
+        let mut copied: Vec<_> = self
+            .copies
+            .iter()
+            .map(|copy| copy.1.clone())
+            .chain(made.filter(|m| m != INDEX))
+            .collect();
         copied.sort();
         (copied, self.left.clone())
     }

@@ -5,7 +5,9 @@
 //! keeps a journal ([`partial`]); what a model's folder has beside weights is copied ([`folder`]). The output gets its
 //! name when it is whole and on disk.
 
+mod budget;
 mod folder;
+mod output;
 mod partial;
 mod plan;
 mod work;

@@ -108,7 +108,8 @@ impl Partial {
         let journal = match opened {
             Ok(journal) => journal,
             Err(_) => {
-                let why = "is there, and no conversion has left it: move it away, or name another output";
+                let why =
+                    "is there, and no conversion has left it: move it away, or name another output";
                 return Err(Error::file(&path, why));
             }
         };
@@ -258,7 +259,8 @@ impl Head {
 fn states(model: &Checkpoint) -> Result<Vec<SourceState>> {
     let state = |path: &PathBuf| {
         let data = fs::metadata(path).map_err(|e| Error::file(path, e))?;
-        let modified = data.modified().ok().and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let modified =
+            data.modified().ok().and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok());
         Ok(SourceState {
             name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             size: data.len(),
@@ -272,9 +274,7 @@ fn states(model: &Checkpoint) -> Result<Vec<SourceState>> {
 fn lock(journal: &File) -> io::Result<()> {
     match journal.try_lock() {
         Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => {
-            Err(io::Error::other("another process is at work on it"))
-        }
+        Err(TryLockError::WouldBlock) => Err(io::Error::other("another process is at work on it")),
         // There are no locks here.
         Err(TryLockError::Error(_)) => Ok(()),
     }

@@ -1,18 +1,16 @@
 //! What becomes of each tensor of a model, found out before any of it is read.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::Dtype;
 
 use super::folder::Folder;
+use super::output::{check_output, is_folder};
 use super::{Candidate, Conversion, Converted, Left, Summary, Target, Why};
 use crate::checkpoint::checkpoint::{Checkpoint, Coding, Linear, Reason};
 use crate::checkpoint::dtype;
-use crate::checkpoint::files::directory;
 use crate::checkpoint::layouts::{self, LayerRecord, Record};
 use crate::checkpoint::matrix::is_float;
 use crate::checkpoint::source::{TensorId, TensorInfo};
@@ -117,45 +115,6 @@ impl Plan {
             planner.other(*id, *reason);
         }
         planner.finish(output, is_folder)
-    }
-}
-
-/// Whether a folder is to be made.
-fn is_folder(model: &Checkpoint, output: &Path) -> Result<bool> {
-    let one = output.extension() == Some(OsStr::new("safetensors"));
-    if !model.path().is_dir() {
-        return Ok(false);
-    }
-    if one && model.files().len() > 1 {
-        let why = format!("the model has {} files: name a folder", model.files().len());
-        return Err(Error::file(output, why));
-    }
-    Ok(!one)
-}
-
-/// Refuses what must not be written to, before any work is done.
-fn check_output(model: &Checkpoint, output: &Path, is_folder: bool, overwrite: bool) -> Result<()> {
-    let fail = |why: &str| Err(Error::file(output, why));
-    if let Ok(to) = output.canonicalize() {
-        let inputs = model.files().iter().map(|file| &*file.path);
-        if inputs.filter_map(|path| path.canonicalize().ok()).any(|from| from == to) {
-            return fail("is the input as well as the output");
-        }
-    }
-    match output.symlink_metadata() {
-        Ok(_) if is_folder => fail("exists already"),
-        Ok(kind) if kind.is_dir() => fail("is a directory"),
-        // A rename would put a file in the place of /dev/null.
-        Ok(kind) if !kind.is_file() && !kind.is_symlink() => fail("is not a regular file"),
-        Ok(_) if !overwrite => fail("exists already"),
-        Ok(_) => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound && output.file_name().is_some() => {
-            match directory(output) {
-                dir if dir.is_dir() => Ok(()),
-                dir => fail(&format!("there is no directory {}", dir.display())),
-            }
-        }
-        Err(e) => fail(&e.to_string()),
     }
 }
 
@@ -287,9 +246,7 @@ impl Planner<'_> {
         let source = self.model.source();
         let TensorInfo { name, dtype, shape, bytes } = source.tensor(id);
         if reason == Reason::ActivationScale {
-            let module = name.rsplit_once(['.', '_']).map_or(name, |(module, _)| module);
-            let module = module.strip_suffix(['_', '.']).unwrap_or(module);
-            let module = module.strip_suffix("input").map_or(module, |m| &m[..m.len() - 1]);
+            let module = layouts::activations_of(name);
             if self.changed.contains(module) {
                 self.summary.dropped.push(name.into());
                 return;
@@ -441,7 +398,9 @@ fn hash_target(target: &Target, hasher: &mut DefaultHasher) {
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Codes { format, granularity } => write!(f, "{format} with scales per {granularity}"),
+            Self::Codes { format, granularity } => {
+                write!(f, "{format} with scales per {granularity}")
+            }
             Self::Floats(dtype) => f.write_str(dtype::name(*dtype)),
         }
     }

@@ -4,12 +4,12 @@
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use safetensors::tensor::Dtype;
 
+use super::budget::Budget;
 use super::partial::{ItemId, Partial};
 use super::plan::{Item, Origin, Plan, Work};
 use super::{Progress, Stop};
@@ -22,9 +22,6 @@ use crate::error::{Error, Result};
 use crate::show::quoted;
 use crate::weights::Weights;
 use half::{bf16, f16};
-
-/// Bytes that may be in memory at a time: more only for a tensor that is larger, alone.
-const BUDGET: usize = 640 << 20;
 
 /// Bytes of a tensor that are copied at a time.
 const CHUNK: usize = 64 << 20;
@@ -45,7 +42,11 @@ struct Input {
 
 enum Data {
     /// A part of a tensor that is copied: where in it, and whether it is the last one.
-    Part { first: usize, bytes: Bytes<'static>, last: bool },
+    Part {
+        first: usize,
+        bytes: Bytes<'static>,
+        last: bool,
+    },
     Matrix(Matrix),
 }
 
@@ -280,11 +281,16 @@ fn write(
     budget: &Budget,
     from: Receiver<Piece>,
 ) -> Result<(), Stop> {
-    let mut writer = Writer { plan, partial, file: None, unsynced: Vec::new(), bytes: 0, since: Instant::now() };
+    let mut writer =
+        Writer { plan, partial, file: None, unsynced: Vec::new(), bytes: 0, since: Instant::now() };
     for Piece { id, data, cost, last } in from {
         writer.write(id, &data).map_err(|e| {
             let output = &plan.output;
-            let path = if plan.folder.is_some() { output.join(&plan.files[id.0].name) } else { output.clone() };
+            let path = if plan.folder.is_some() {
+                output.join(&plan.files[id.0].name)
+            } else {
+                output.clone()
+            };
             let tensor = quoted(&item(plan, id).tensor);
             budget.close();
             Stop::Output(Error::file(&path, format!("writing tensor {tensor}: {e}")))
@@ -364,47 +370,5 @@ impl Writer<'_> {
         }
         (self.bytes, self.since) = (0, Instant::now());
         Ok(())
-    }
-}
-
-/// Memory that may be in use, shared by those who take and those who give back.
-#[derive(Default)]
-struct Budget {
-    used: Mutex<Used>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Used {
-    bytes: usize,
-    closed: bool,
-}
-
-impl Budget {
-    fn lock(&self) -> MutexGuard<'_, Used> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until so much is free, or everything. False: nobody needs it any more.
-    fn take(&self, bytes: usize) -> bool {
-        let full = |used: &mut Used| {
-            !used.closed && used.bytes > 0 && used.bytes.saturating_add(bytes) > BUDGET
-        };
-        let wait = self.changed.wait_while(self.lock(), full);
-        let mut used = wait.unwrap_or_else(PoisonError::into_inner);
-        used.bytes = used.bytes.saturating_add(bytes);
-        !used.closed
-    }
-
-    fn give(&self, bytes: usize) {
-        let mut used = self.lock();
-        used.bytes = used.bytes.saturating_sub(bytes);
-        drop(used);
-        self.changed.notify_all();
-    }
-
-    fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_all();
     }
 }

@@ -28,7 +28,9 @@ impl Layout for BitsAndBytes {
                 if config.method().is_none() || config.skips(module)? {
                     continue;
                 }
-                return Err(files.error(id, format!("int8 codes without scales: there is no {module}.SCB")));
+                return Err(
+                    files.error(id, format!("int8 codes without scales: there is no {module}.SCB"))
+                );
             };
             let format = files.find(&format!("{module}.weight_format"));
             if let Some(format) = format {

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use super::{Found, Layout, check_order, fp8, module};
 use crate::checkpoint::config::{self, Config, Names};
 use crate::checkpoint::files::Files;
-use crate::checkpoint::source::TensorId;
 use crate::checkpoint::scale::{Allowed, ScaleTensor};
+use crate::checkpoint::source::TensorId;
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::lut::Lut;
@@ -159,7 +159,9 @@ fn read_group(
     let get = |key: &str| weights.get(key).filter(|value| !value.is_null());
     match get("num_bits") {
         Some(bits) if bits.as_u64() == Some(8) => {}
-        Some(bits) => return Err(error(format!("weights of {bits} bits; lutmul reads those of 8"))),
+        Some(bits) => {
+            return Err(error(format!("weights of {bits} bits; lutmul reads those of 8")));
+        }
         None => return Err(error("weights have no num_bits".into())),
     }
     let float = match get("type").map_or(Some("int"), Value::as_str) {
@@ -167,7 +169,8 @@ fn read_group(
         Some("int") => false,
         _ => return Err(error("weights are of neither type int nor float".into())),
     };
-    let size = get("group_size").and_then(Value::as_u64).and_then(|size| usize::try_from(size).ok());
+    let size =
+        get("group_size").and_then(Value::as_u64).and_then(|size| usize::try_from(size).ok());
     let size = size.filter(|size| *size > 0);
     let channel = get("group_size").and_then(Value::as_i64) == Some(-1);
     let strategy = match get("strategy") {
@@ -191,7 +194,9 @@ fn read_group(
         },
         other => {
             let other = quoted(other);
-            return Err(error(format!("strategy {other} is none of tensor, channel, group, block")));
+            return Err(error(format!(
+                "strategy {other} is none of tensor, channel, group, block"
+            )));
         }
     };
     Ok(Group {

@@ -3,8 +3,8 @@
 use super::{Found, Layout, Place, Role, Stored, places};
 use crate::checkpoint::checkpoint::Reason;
 use crate::checkpoint::files::Files;
-use crate::checkpoint::source::TensorId;
 use crate::checkpoint::matrix::{Access, Floats, Matrix, is_float};
+use crate::checkpoint::source::TensorId;
 use crate::checkpoint::tensors::Tensor;
 use crate::error::Result;
 
@@ -58,11 +58,9 @@ impl Layout for Float {
     }
 }
 
-/// Why a tensor of a model is not, by its name, type and shape, the weight of a linear.
-fn why_not(tensor: &Tensor<'_>) -> Option<Reason> {
-    const LOOKUPS: [&str; 6] =
-        ["embed", "wte", "wpe", "norm", "position", "relative_attention_bias"];
-    const ACTIVATIONS: [&str; 9] = [
+/// The module whose activations a tensor scales; the name itself, if it is no such scale.
+pub(in crate::checkpoint) fn activations_of(name: &str) -> &str {
+    const SCALES: [&str; 9] = [
         "input_scale",
         "input_scale_ub",
         "activation_scale",
@@ -73,9 +71,18 @@ fn why_not(tensor: &Tensor<'_>) -> Option<Reason> {
         "v_scale",
         "input_zero_point",
     ];
+    let module = SCALES.iter().find_map(|scale| name.strip_suffix(scale));
+    // Of a module, or of a tensor without `.weight`.
+    module.and_then(|module| module.strip_suffix(['.', '_'])).unwrap_or(name)
+}
+
+/// Why a tensor of a model is not, by its name, type and shape, the weight of a linear.
+fn why_not(tensor: &Tensor<'_>) -> Option<Reason> {
+    const LOOKUPS: [&str; 6] =
+        ["embed", "wte", "wpe", "norm", "position", "relative_attention_bias"];
     let name = tensor.name;
     let last = name.rsplit('.').next().unwrap_or(name);
-    if ACTIVATIONS.contains(&last) || last.ends_with("_input_scale") {
+    if activations_of(name) != name {
         return Some(Reason::ActivationScale);
     }
     // Fused experts have no `.weight`, and three dimensions; so have convolutions.

@@ -18,9 +18,9 @@ use safetensors::tensor::Dtype;
 use super::checkpoint::{Coding, Linear, Reason};
 use super::dtype;
 use super::files::Files;
-use super::source::TensorId;
 use super::matrix::{Access, Matrix, scales, weights};
 use super::scale::{Place, ScaleTensor};
+use super::source::TensorId;
 use super::tensors::Tensor;
 use crate::error::{Error, Result};
 use crate::format::Format;
@@ -28,13 +28,19 @@ use crate::lut::Lut;
 use crate::scales::Granularity;
 use crate::show::{self, quoted};
 
+pub(super) use float::activations_of;
 pub use float::is_linear;
 pub use own::VERSION;
 pub(super) use own::{KEY, LayerRecord, Record, parts};
 
 /// All of them, in the order in which they look.
-const LAYOUTS: [&dyn Layout; 5] =
-    [&own::Own, &fp8::Fp8, &compressed::CompressedTensors, &bitsandbytes::BitsAndBytes, &float::Float];
+const LAYOUTS: [&dyn Layout; 5] = [
+    &own::Own,
+    &fp8::Fp8,
+    &compressed::CompressedTensors,
+    &bitsandbytes::BitsAndBytes,
+    &float::Float,
+];
 
 /// A family of layouts.
 trait Layout: Sync {
@@ -192,8 +198,7 @@ impl Found<'_> {
         let lut = self.share(format.lut().expect("tables of files are not fitted to weights"));
         self.add(id, places, |place| {
             let scales = scale.map(|scale| check(scale, place)).transpose()?;
-            let granularity =
-                scales.as_ref().map_or(Granularity::Tensor, ScaleTensor::granularity);
+            let granularity = scales.as_ref().map_or(Granularity::Tensor, ScaleTensor::granularity);
             let bytes = place.shape.0 * place.shape.1;
             let bytes = bytes + scales.as_ref().map_or(0, |scales| scales.bytes(files));
             let coding = Coding { format: format.clone(), granularity, signs: false };

@@ -9,8 +9,8 @@ use super::{Found, Layout, Role, Stored};
 use crate::checkpoint::checkpoint::{Coding, Linear};
 use crate::checkpoint::dtype;
 use crate::checkpoint::files::Files;
-use crate::checkpoint::source::TensorId;
 use crate::checkpoint::matrix::{Access, Matrix, floats, scales, weights};
+use crate::checkpoint::source::TensorId;
 use crate::checkpoint::write::Planned;
 use crate::error::{Error, Result};
 use crate::format::Format;
@@ -196,7 +196,7 @@ fn read(found: &mut Found<'_>, file: usize, name: &str, record: LayerRecord) -> 
         file,
         skipped,
         own: true,
-                number: 0,
+        number: 0,
     };
     let (shape, name, signs) = ((n, k), name.into(), ids.get(3).copied());
     let layer = Layer { shape, granularity, lut, codes, table, scales, signs, name };
