@@ -24,6 +24,10 @@ pub enum Format {
     E4m3,
     /// OCP FP8 E5M2 (8 bits).
     E5m2,
+    /// AMD's FP8 E4M3, FNUZ (8 bits).
+    E4m3Fnuz,
+    /// AMD's FP8 E5M2, FNUZ (8 bits).
+    E5m2Fnuz,
     /// int8, two's complement (8 bits).
     Int8,
     /// A table of the caller's own: with a sign plane if no entry is negative, else without.
@@ -32,7 +36,7 @@ pub enum Format {
 
 impl Format {
     /// The formats that have a name.
-    pub const NAMED: [Self; 8] = [
+    pub const NAMED: [Self; 10] = [
         Self::QinsLinear,
         Self::QinsLog,
         Self::QinsInverse,
@@ -40,6 +44,8 @@ impl Format {
         Self::KMeansSigned,
         Self::E4m3,
         Self::E5m2,
+        Self::E4m3Fnuz,
+        Self::E5m2Fnuz,
         Self::Int8,
     ];
 
@@ -53,6 +59,8 @@ impl Format {
             Self::KMeansSigned => "kmeans-signed",
             Self::E4m3 => "e4m3",
             Self::E5m2 => "e5m2",
+            Self::E4m3Fnuz => "e4m3-fnuz",
+            Self::E5m2Fnuz => "e5m2-fnuz",
             Self::Int8 => "int8",
             Self::Table(_) => "table",
         }
@@ -62,7 +70,8 @@ impl Format {
     pub fn has_signs(&self) -> bool {
         match self {
             Self::QinsLinear | Self::QinsLog | Self::QinsInverse | Self::KMeansSigned => true,
-            Self::KMeans | Self::E4m3 | Self::E5m2 | Self::Int8 => false,
+            Self::KMeans | Self::E4m3 | Self::E5m2 => false,
+            Self::E4m3Fnuz | Self::E5m2Fnuz | Self::Int8 => false,
             Self::Table(lut) => lut.values().iter().all(|v| *v >= 0.0 || v.is_nan()),
         }
     }
@@ -74,6 +83,8 @@ impl Format {
             Self::QinsInverse => Lut::qins_inverse(256.0).ok(),
             Self::E4m3 => Some(Lut::e4m3()),
             Self::E5m2 => Some(Lut::e5m2()),
+            Self::E4m3Fnuz => Some(Lut::e4m3_fnuz()),
+            Self::E5m2Fnuz => Some(Lut::e5m2_fnuz()),
             Self::Int8 => Some(Lut::int8()),
             Self::Table(lut) => Some(lut.clone()),
             Self::QinsLog | Self::KMeans | Self::KMeansSigned => None,

@@ -102,6 +102,18 @@ impl Lut {
         Self::of(|c| ClosedForm::E5m2.entry(c))
     }
 
+    /// AMD's FP8 E4M3 (FNUZ): half of OCP's values, up to 240; no negative zero, and code 0x80 is the one NaN (as
+    /// PyTorch's `float8_e4m3fnuz`).
+    pub fn e4m3_fnuz() -> Self {
+        Self::of(|c| if c == 0x80 { f32::NAN } else { fnuz(c, 3) })
+    }
+
+    /// AMD's FP8 E5M2 (FNUZ): half of OCP's values, continued up to 57,344; no negative zero, and code 0x80 is the one
+    /// NaN (as PyTorch's `float8_e5m2fnuz`).
+    pub fn e5m2_fnuz() -> Self {
+        Self::of(|c| if c == 0x80 { f32::NAN } else { fnuz(c, 2) })
+    }
+
     /// int8 in two's complement: the code's byte read as `i8`.
     pub fn int8() -> Self {
         Self::of(|c| f32::from(c as i8))
@@ -182,6 +194,16 @@ impl Lut {
     pub fn has_wide_image(&self) -> bool {
         self.0.image_bytes == PLANES
     }
+}
+
+/// The value of a code of AMD's 8-bit floats with so many bits of mantissa: `(1 + m/2^bits) · 2^(e − bias)`, or
+/// `m/2^bits · 2^(1 − bias)` where e is 0, with a bias of half the number of exponents.
+fn fnuz(code: u8, bits: u32) -> f32 {
+    let (e, m) = (i32::from(code & 0x7F) >> bits, u32::from(code) & ((1 << bits) - 1));
+    let bias = 1 << (6 - bits);
+    let mantissa = f64::from(m) / f64::from(1 << bits) + if e == 0 { 0.0 } else { 1.0 };
+    let magnitude = libm::ldexp(mantissa, e.max(1) - bias) as f32;
+    if code & 0x80 == 0 { magnitude } else { -magnitude }
 }
 
 impl PartialEq for Lut {

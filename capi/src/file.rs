@@ -1,8 +1,8 @@
-//! lutmul's own files.
+//! Models on disk.
 
 use std::ffi::{CString, c_char};
 
-use lutmul::checkpoint::{Checkpoint, Layer};
+use lutmul::checkpoint::{Checkpoint, Coding, Linear};
 
 use crate::call::call;
 use crate::handle::Kind;
@@ -10,11 +10,23 @@ use crate::sized::SizedStruct;
 use crate::status::*;
 use crate::weights::lutmul_weights;
 
-/// A file of coded layers, as `lutmul convert` writes them, memory-mapped. Never changes: any threads may use it
-/// at a time.
+/// A model of coded layers, memory-mapped: a file as `lutmul convert` writes it, or one of FP8 or int8 by other
+/// programs, or the folder of such a model. Never changes: any threads may use it at a time.
 pub struct lutmul_file {
     checkpoint: Checkpoint,
-    names: Vec<Names>,
+    layers: Vec<Layer>,
+}
+
+/// A layer of codes: its number in the checkpoint, and strings.
+struct Layer {
+    linear: usize,
+    names: Names,
+}
+
+impl lutmul_file {
+    fn linear(&self, layer: &Layer) -> &Linear {
+        &self.checkpoint.linears()[layer.linear]
+    }
 }
 
 impl Kind for lutmul_file {
@@ -30,12 +42,12 @@ struct Names {
 
 impl Names {
     /// `None` if a name has a zero in it.
-    fn new(layer: &Layer) -> Option<Self> {
+    fn new(linear: &Linear, coding: &Coding) -> Option<Self> {
         let string = |text: String| CString::new(text).ok();
         Some(Self {
-            name: string(layer.name.clone())?,
-            format: string(layer.format.to_string())?,
-            granularity: string(layer.granularity.to_string())?,
+            name: string(linear.name.clone())?,
+            format: string(coding.format.to_string())?,
+            granularity: string(coding.granularity.to_string())?,
         })
     }
 }
@@ -61,8 +73,8 @@ pub struct lutmul_layer {
 // SAFETY: as the trait asks.
 unsafe impl SizedStruct for lutmul_layer {}
 
-/// Opens a file, maps it, and checks that its layers are whole. Their weights are read where they are mapped,
-/// when they are used first.
+/// Opens a file or a folder, maps it, and checks that its layers are whole. Their weights are read where they are
+/// mapped, when they are used first. Layers of floats are left out; a model that has no others is LUTMUL_FILE.
 ///
 /// No other program may shorten or rewrite the file while it or weights of it are open; to replace it under its
 /// name is fine. The path is UTF-8.
@@ -77,15 +89,19 @@ pub unsafe extern "C" fn lutmul_file_open(
             let out = c.out(file, "file")?;
             let path = c.text(path, "path")?;
             let checkpoint = Checkpoint::open(path).of("path")?;
-            let names = checkpoint.layers().iter().map(Names::new).collect::<Option<_>>();
-            let names = names.ok_or_else(|| {
-                Failure::new(
-                    LUTMUL_FILE,
-                    "path",
-                    format!("{path}: a layer's name has a zero in it"),
-                )
-            })?;
-            out.set(lutmul_file { checkpoint, names });
+            let fail = |why: &str| Failure::new(LUTMUL_FILE, "path", format!("{path}: {why}"));
+            let coded = checkpoint.linears().iter().enumerate();
+            let coded = coded.filter_map(|(i, linear)| Some((i, linear, linear.coding.as_ref()?)));
+            let layers: Option<Vec<Layer>> = coded
+                .map(|(i, linear, coding)| {
+                    Some(Layer { linear: i, names: Names::new(linear, coding)? })
+                })
+                .collect();
+            let layers = layers.ok_or_else(|| fail("a layer's name has a zero in it"))?;
+            if layers.is_empty() && !checkpoint.linears().is_empty() {
+                return Err(fail("has no layers of codes: all are floats"));
+            }
+            out.set(lutmul_file { checkpoint, layers });
             Ok(())
         })
     }
@@ -101,19 +117,19 @@ pub unsafe extern "C" fn lutmul_file_layer_at(
     // SAFETY: the header asks for what `Caller` stands for.
     unsafe {
         call("lutmul_file_layer_at", |c| {
-            let lutmul_file { checkpoint, names } = c.get(file, "file")?;
-            let layers = checkpoint.layers();
-            let (Some(found), Some(names)) = (layers.get(index), names.get(index)) else {
-                let why = format!("{index} is not within the {} layers", layers.len());
+            let file = c.get(file, "file")?;
+            let Some(found) = file.layers.get(index) else {
+                let why = format!("{index} is not within the {} layers", file.layers.len());
                 return Err(Failure::new(LUTMUL_RANGE, "index", why));
             };
+            let (names, shape) = (&found.names, file.linear(found).shape);
             let value = lutmul_layer {
                 size: 0,
                 name: names.name.as_ptr(),
                 format: names.format.as_ptr(),
                 granularity: names.granularity.as_ptr(),
-                n: found.n,
-                k: found.k,
+                n: shape.0,
+                k: shape.1,
             };
             c.write_sized(layer, value, "layer")
         })
@@ -125,9 +141,7 @@ pub unsafe extern "C" fn lutmul_file_layer_at(
 pub unsafe extern "C" fn lutmul_file_prefault(file: *const lutmul_file) -> lutmul_status {
     // SAFETY: the header asks for what `Caller` stands for.
     unsafe {
-        call("lutmul_file_prefault", |c| {
-            c.get(file, "file")?.checkpoint.file().prefault().of("file")
-        })
+        call("lutmul_file_prefault", |c| c.get(file, "file")?.checkpoint.prefault().of("file"))
     }
 }
 
@@ -145,8 +159,8 @@ pub unsafe extern "C" fn lutmul_file_weights(
             let out = c.out(weights, "weights")?;
             let checkpoint = &c.get(file, "file")?.checkpoint;
             let name = c.text(name, "name")?;
-            let layer = checkpoint.layer(name).ok_or_else(|| {
-                let why = format!("{} has no layer \"{name}\"", checkpoint.file().path().display());
+            let layer = checkpoint.linear(name).ok_or_else(|| {
+                let why = format!("{} has no layer \"{name}\"", checkpoint.path().display());
                 Failure::new(LUTMUL_NAME, "name", why)
             })?;
             out.set(lutmul_weights(checkpoint.weights(layer).of("file")?));

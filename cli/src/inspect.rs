@@ -1,22 +1,24 @@
-//! `lutmul inspect`: what a file holds.
+//! `lutmul inspect`: what a model holds.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Result;
-use lutmul::checkpoint::{Checkpoint, Dtype, Tensor, TensorFile, show};
+use anyhow::{Result, bail};
+use lutmul::checkpoint::{Checkpoint, Dtype, Linear, Other, show};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::model::Model;
 use crate::table;
 
-/// Show the layers of a lutmul file, or the tensors of any safetensors file, and their sizes.
+/// Show a model's layers: their formats, scales and sizes; and its other tensors, and why they are none.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The file, or a directory of one model.safetensors or of shards with an index
-    file: PathBuf,
+    /// The model: a safetensors file, or the folder of a Hugging Face model
+    model: PathBuf,
+    /// Read all codes and scales, and say where they are NaN or infinite
+    #[arg(long)]
+    validate: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -24,16 +26,52 @@ pub struct Args {
 
 /// A layer, as it is shown.
 #[derive(Serialize)]
-struct Row {
-    name: String,
-    tensor: String,
-    dtype: String,
+struct Layer<'a> {
+    name: &'a str,
+    tensor: &'a str,
+    /// Which matrix of how many.
+    part: Option<(usize, usize)>,
+    dtype: &'a str,
     n: usize,
     k: usize,
-    format: &'static str,
-    scales: String,
+    format: String,
+    scales: Option<String>,
     bits_per_weight: f64,
     bytes: usize,
+    /// Whether config.json says that it is not to be quantised.
+    skipped: bool,
+}
+
+impl<'a> Layer<'a> {
+    fn new(linear: &'a Linear) -> Self {
+        let (n, k) = linear.shape;
+        let floats = || linear.dtype.to_lowercase();
+        let coding = linear.coding.as_ref();
+        Self {
+            name: &linear.name,
+            tensor: &linear.tensor,
+            part: linear.part,
+            dtype: linear.dtype,
+            n,
+            k,
+            format: coding.map_or_else(floats, |coding| coding.format.to_string()),
+            scales: coding.map(|coding| coding.granularity.to_string()),
+            bits_per_weight: 8.0 * linear.bytes as f64 / weights(linear).max(1) as f64,
+            bytes: linear.bytes,
+            skipped: linear.skipped,
+        }
+    }
+
+    fn cells(&self) -> [String; 6] {
+        let Self { name, n, k, format, scales, bits_per_weight, bytes, .. } = self;
+        let (shape, bits) = (format!("{n}×{k}"), format!("{bits_per_weight:.3}"));
+        let scales = scales.clone().unwrap_or_else(|| "-".into());
+        [table::name(name), shape, format.clone(), scales, bits, table::bytes(*bytes)]
+    }
+}
+
+fn weights(linear: &Linear) -> usize {
+    linear.shape.0.saturating_mul(linear.shape.1)
 }
 
 /// Sizes of some tensors as they are, and if their weights were f32 or bf16.
@@ -45,10 +83,15 @@ struct Size {
 }
 
 impl Size {
-    /// The size of a tensor: only floating point types would be other ones.
-    fn of(tensor: &Tensor<'_>) -> Self {
-        let bytes = tensor.bytes.len();
-        let floats = match tensor.dtype {
+    fn of_linear(linear: &Linear) -> Self {
+        let (bytes, weights) = (linear.bytes, weights(linear));
+        Self { bytes, bytes_f32: 4 * weights, bytes_bf16: 2 * weights }
+    }
+
+    /// Only floating point types would be other ones.
+    fn of_other(other: &Other<'_>) -> Self {
+        let bytes = other.bytes;
+        let floats = match other.dtype {
             Dtype::F16 | Dtype::BF16 => bytes / 2,
             Dtype::F32 => bytes / 4,
             Dtype::F64 => bytes / 8,
@@ -77,126 +120,124 @@ impl Size {
 const TOTALS: [&str; 6] = ["total", "size", "in f32", "ratio", "in bf16", "ratio"];
 
 impl Args {
-    /// Shows the file.
+    /// Shows the model.
     pub fn run(self, out: &mut dyn Write) -> Result<()> {
-        let model = Model::open(&self.file)?;
-        let files = model.files();
-        if files.iter().any(|file| Checkpoint::recognises(file)) {
-            let open = |file: &&TensorFile| Checkpoint::new((*file).clone());
-            let checkpoints = files.iter().map(open).collect::<lutmul::Result<Vec<_>>>()?;
-            self.layers(&checkpoints, out)
+        let model = Checkpoint::open(&self.model)?;
+        if self.validate {
+            self.check_finite(&model)?;
         } else {
-            self.tensors(&files, out)
-        }
-    }
-
-    fn layers(&self, checkpoints: &[Checkpoint], out: &mut dyn Write) -> Result<()> {
-        let mut rows = Vec::new();
-        for (checkpoint, layer) in
-            checkpoints.iter().flat_map(|c| c.layers().iter().map(move |layer| (c, layer)))
-        {
             // Looks at the scales, so that a faulty one is found here and not by the first product.
-            let bytes = checkpoint.weights(layer)?.bytes();
-            rows.push(Row {
-                name: layer.name.clone(),
-                tensor: layer.tensor.clone(),
-                dtype: layer.dtype.to_string(),
-                n: layer.n,
-                k: layer.k,
-                format: layer.format.name(),
-                scales: layer.granularity.to_string(),
-                bits_per_weight: 8.0 * bytes as f64 / (layer.n * layer.k).max(1) as f64,
-                bytes,
-            });
+            for linear in model.linears() {
+                model.matrix(linear)?;
+            }
         }
-        let coded = Size::sum(rows.iter().map(|row| {
-            let weights = row.n * row.k;
-            Size { bytes: row.bytes, bytes_f32: 4 * weights, bytes_bf16: 2 * weights }
-        }));
-        let carried: Vec<Size> =
-            checkpoints.iter().flat_map(Checkpoint::carried).map(|t| Size::of(&t)).collect();
-        let (others, carried) = (carried.len(), Size::sum(carried.into_iter()));
-        let all = Size::sum([coded, carried].into_iter());
-        let files: Vec<_> = checkpoints.iter().map(Checkpoint::file).collect();
+        let layers: Vec<Layer<'_>> = model.linears().iter().map(Layer::new).collect();
+        let coded = |linear: &&Linear| linear.coding.is_some();
+        let count = model.linears().iter().filter(coded).count();
+        let sizes = Sizes {
+            coded: Size::sum(model.linears().iter().filter(coded).map(Size::of_linear)),
+            floats: Size::sum(model.linears().iter().filter(|l| !coded(l)).map(Size::of_linear)),
+            others: Size::sum(model.others().map(|other| Size::of_other(&other))),
+        };
         if self.json {
-            let object = json!({
-                "file": self.file.display().to_string(),
-                "kind": "lutmul",
-                "layers": rows,
-                "coded": coded,
-                "carried_tensors": others,
-                "carried": carried,
-                "total": all,
-                "file_bytes": file_bytes(&files),
-                "metadata": metadata(&files),
-            });
-            writeln!(out, "{object}")?;
-            return Ok(());
+            return self.print_json(&model, &layers, &sizes, out);
         }
-        let head = ["layer", "shape", "format", "scales", "bits/weight", "size"];
-        let lines: Vec<[String; 6]> = rows
-            .iter()
-            .map(|row| {
-                let (shape, bits) = (format!("{}×{}", row.n, row.k), row.bits_per_weight);
-                let (format, scales) = (row.format.into(), row.scales.clone());
-                let (bits, size) = (format!("{bits:.3}"), table::bytes(row.bytes));
-                [table::name(&row.name), shape, format, scales, bits, size]
+        if !layers.is_empty() {
+            let head = ["layer", "shape", "format", "scales", "bits/weight", "size"];
+            table::write(out, &head, &layers.iter().map(Layer::cells).collect::<Vec<_>>())?;
+            writeln!(out)?;
+        }
+        let others: Vec<[String; 5]> = model
+            .others()
+            .map(|o| {
+                let (shape, size) = (show::sizes(o.shape, "×"), table::bytes(o.bytes));
+                [table::name(o.name), o.dtype.to_string(), shape, size, o.reason.to_string()]
             })
             .collect();
-        table::write(out, &head, &lines)?;
-        writeln!(out)?;
+        if !others.is_empty() {
+            let head = ["other tensor", "dtype", "shape", "size", "why it is no layer"];
+            table::write(out, &head, &others)?;
+            writeln!(out)?;
+        }
         let totals = [
-            coded.row(format!("{} layers coded", rows.len())),
-            carried.row(format!("{others} other tensors")),
-            all.row("all".into()),
+            sizes.coded.row(format!("{count} layers of codes")),
+            sizes.floats.row(format!("{} layers of floats", layers.len() - count)),
+            sizes.others.row(format!("{} other tensors", others.len())),
+            sizes.all().row("all".into()),
         ];
         table::write(out, &TOTALS, &totals)?;
         Ok(())
     }
 
-    fn tensors(&self, files: &[&TensorFile], out: &mut dyn Write) -> Result<()> {
-        let tensors = || files.iter().flat_map(|file| file.tensors());
-        let total = Size::sum(tensors().map(|t| Size::of(&t)));
-        if self.json {
-            let tensors: Vec<_> = tensors()
-                .map(|t| {
-                    let bytes = t.bytes.len();
-                    json!({ "name": t.name, "dtype": t.dtype, "shape": t.shape, "bytes": bytes })
-                })
-                .collect();
-            let object = json!({
-                "file": self.file.display().to_string(),
-                "kind": "safetensors",
-                "tensors": tensors,
-                "total": total,
-                "file_bytes": file_bytes(files),
-                "metadata": metadata(files),
-            });
-            writeln!(out, "{object}")?;
-            return Ok(());
+    /// Every layer that has a NaN or infinity is said to have one.
+    fn check_finite(&self, model: &Checkpoint) -> Result<()> {
+        let bar = crate::progress::bytes(model.linears().iter().map(|l| l.bytes).sum());
+        let errors = model.validate(&mut |linear| {
+            bar.inc(linear.bytes as u64);
+            Ok(())
+        });
+        bar.finish_and_clear();
+        let (count, mut errors) = (errors.len(), errors.into_iter());
+        match (errors.next(), count) {
+            (None, _) => Ok(()),
+            (Some(error), 1) => Err(error.into()),
+            (Some(first), _) => {
+                let all: Vec<_> =
+                    [first].into_iter().chain(errors).map(|e| e.to_string()).collect();
+                bail!("{count} layers: {}", all.join("; "))
+            }
         }
-        let lines: Vec<[String; 4]> = tensors()
-            .map(|t| {
-                let shape = show::sizes(t.shape, "×");
-                let size = table::bytes(t.bytes.len());
-                [table::name(t.name), t.dtype.to_string(), shape, size]
+    }
+
+    fn print_json(
+        &self,
+        model: &Checkpoint,
+        layers: &[Layer<'_>],
+        sizes: &Sizes,
+        out: &mut dyn Write,
+    ) -> Result<()> {
+        let others: Vec<_> = model
+            .others()
+            .map(|o| {
+                json!({
+                    "name": o.name,
+                    "dtype": o.dtype,
+                    "shape": o.shape,
+                    "bytes": o.bytes,
+                    "reason": o.reason.to_string(),
+                })
             })
             .collect();
-        table::write(out, &["tensor", "dtype", "shape", "size"], &lines)?;
-        writeln!(out)?;
-        table::write(out, &TOTALS, &[total.row(format!("{} tensors", lines.len()))])?;
+        let object = json!({
+            "file": self.model.display().to_string(),
+            "layers": layers,
+            "tensors": others,
+            "coded": sizes.coded,
+            "floats": sizes.floats,
+            "others": sizes.others,
+            "total": sizes.all(),
+            "file_bytes": model.files().iter().map(|file| file.size).sum::<usize>(),
+            "metadata": metadata(model),
+        });
+        writeln!(out, "{object}")?;
         Ok(())
     }
 }
 
-fn file_bytes(files: &[&TensorFile]) -> usize {
-    files.iter().map(|file| file.size()).sum()
+/// What the parts of a model take.
+struct Sizes {
+    coded: Size,
+    floats: Size,
+    others: Size,
+}
+
+impl Sizes {
+    fn all(&self) -> Size {
+        Size::sum([self.coded, self.floats, self.others].into_iter())
+    }
 }
 
 /// The metadata of a file; shards have each their own, which are not shown.
-fn metadata<'a>(files: &[&'a TensorFile]) -> Option<&'a BTreeMap<String, String>> {
-    match files {
-        [file] => Some(file.metadata()),
-        _ => None,
-    }
+fn metadata(model: &Checkpoint) -> Option<&BTreeMap<String, String>> {
+    if model.files().len() == 1 { model.metadata(0) } else { None }
 }

@@ -16,7 +16,6 @@ mod format;
 pub mod inspect;
 pub mod kernels;
 pub mod measure;
-mod model;
 mod product;
 mod progress;
 mod table;

@@ -24,7 +24,7 @@ fn keys(object: &Value) -> BTreeSet<&str> {
     object.as_object().expect("an object").keys().map(String::as_str).collect()
 }
 
-const FIELDS: &str = "peer format scales mode kernel shape m n k threads pages seconds_best seconds_median \
+const FIELDS: &str = "layer peer format scales mode kernel shape m n k threads pages seconds_best seconds_median \
     gflops weight_gb_s read_gb_s roofline gemm_f32_gflops speedup_vs_gemm_f32 rel_rms_error \
     image_bytes image_rel_rms_error weight_bytes workspace_bytes cpu version";
 
@@ -210,6 +210,29 @@ fn demo_of_a_model() {
 }
 
 #[test]
+fn layers_of_a_model() {
+    let (_alone, dir) = (alone(), Dir::new());
+    dir.put("in", &model().bytes());
+    let bench = |model: &str, options: &[&str]| {
+        let args = ["bench", "--json", "--model", model, "--tokens=1", "--pages=4k"];
+        objects(&dir.succeed(&[&args[..], options, &QUICK].concat()))
+    };
+    let floats = bench("in", &["--layers=2", "--format=e4m3,int8"]);
+    let names: Vec<_> =
+        floats.iter().map(|r| (r["layer"].as_str(), r["format"].as_str())).collect();
+    let expected = ["layer.1.dense", "layer.0.dense"];
+    let expected = expected.map(|l| [(Some(l), Some("e4m3")), (Some(l), Some("int8"))]).concat();
+    assert_eq!(names, expected);
+    // Codes are multiplied as they are.
+    dir.succeed(&["convert", "in", "coded", "--format", "qins-linear", "--scales", "group:32"]);
+    let coded = bench("coded", &["--format=e4m3"]);
+    let row = &coded[0];
+    assert_eq!((&row["format"], &row["scales"]), (&"qins-linear".into(), &"group:32".into()));
+    assert_eq!((&row["n"], &row["k"], coded.len()), (&64.into(), &128.into(), 1));
+    assert!(row["rel_rms_error"].as_f64().unwrap() < 1e-6);
+}
+
+#[test]
 fn models_that_are_none() {
     let dir = Dir::new();
     dir.put("in", &model().bytes());
@@ -218,7 +241,8 @@ fn models_that_are_none() {
     dir.put("nothing", &common::File::default().with_f32("bias", &[3], &[1.0; 3]).bytes());
     let nan = common::File::default().with_f32("a.weight", &[1, 2], &[1.0, f32::NAN]);
     dir.put("nan", &nan.bytes());
-    dir.fail(&["demo", "coded"], &["coded: is a lutmul file"]);
+    // Codes are a model as well: the weights that they stand for.
+    dir.succeed(&["demo", "coded", "--layers=1", "--tokens=1", ONCE]);
     dir.fail(&["demo", "short"], &["short: "]);
     dir.fail(&["demo", "nothing"], &["nothing: ", "no 2-D weights"]);
     dir.fail(&["demo", "nan"], &["a.weight", "NaN", "row 0, column 1"]);

@@ -32,9 +32,7 @@ fn write_index(dir: &Dir, map: serde_json::Map<String, Value>) {
 fn shards_and_index_are_kept() {
     let dir = with_shards();
     dir.succeed(&["convert", "model", "out", "--format", "e4m3"]);
-    for shard in ["1.safetensors", "2.safetensors"] {
-        dir.succeed(&["verify", &format!("model/{shard}"), &format!("out/{shard}")]);
-    }
+    dir.succeed(&["verify", "model/1.safetensors", "out/1.safetensors"]);
     let verified = dir.succeed(&["verify", "model", "out", "--json"]);
     let verified: Value = serde_json::from_str(&verified).unwrap();
     assert_eq!(verified["layers"].as_array().unwrap().len(), 2);
@@ -45,8 +43,8 @@ fn shards_and_index_are_kept() {
         assert_eq!(inspected["metadata"], Value::Null);
         assert!(dir.succeed(&["inspect", model]).contains("layer.1.dense"));
     }
-    dir.fail(&["verify", "model", "out/1.safetensors"], &["2.safetensors"]);
-    dir.fail(&["verify", "model/1.safetensors", "out"], &["2.safetensors"]);
+    dir.fail(&["verify", "model", "out/1.safetensors"], &["\"embed.weight\"", "missing"]);
+    dir.fail(&["verify", "model/1.safetensors", "out"], &["no tensor \"embed.weight\""]);
 
     assert_eq!(fs::read_dir(dir.path("out")).unwrap().count(), 3);
     let index = fs::read(dir.path("out/model.safetensors.index.json")).unwrap();
@@ -62,7 +60,7 @@ fn shards_and_index_are_kept() {
     dir.fail(&["convert", "model", "out", "--force"], &["out: exists already"]);
     dir.fail(&["convert", "model", "model", "--force"], &["model: exists already"]);
     dir.fail(&["convert", "model", "no/out"], &["no/out: there is no directory no"]);
-    dir.fail(&["convert", "out", "again"], &["lutmul file already"]);
+    dir.fail(&["convert", "model", "one.safetensors"], &["has 2 files"]);
 }
 
 #[test]
@@ -77,18 +75,27 @@ fn faulty_indexes() {
         fail(&["index.json", &format!("{outside:?}"), "not the name of a file"]);
     }
     map("ids", "3.safetensors");
-    fail(&["3.safetensors", "No such file"]);
-    map("ids", "2.safetensors");
-    fail(&["index.json", "\"ids\" is not in \"2.safetensors\""]);
-    map("embed.weight", "2.safetensors");
+    fail(&["index.json", "\"1.safetensors\"", "beside it"]);
+    map("ids", "1.safetensors");
+    fail(&["index.json", "\"2.safetensors\""]);
+    fs::remove_file(dir.path("model/2.safetensors")).unwrap();
+    fail(&["index.json", "names no tensor \"layer.0.dense.bias\""]);
+    map("ids", "1.safetensors");
+    let stray = File::default().with_f32("embed.weight", &[2, 2], &weights(4));
+    let whole = fs::read(dir.path("model/1.safetensors")).unwrap();
+    dir.put("model/1.safetensors", &stray.bytes());
+    map("embed.weight", "1.safetensors");
     fail(&["model: has no 2-D weights"]);
+    map("ids", "1.safetensors");
+    fail(&["index.json", "\"ids\" is not in \"1.safetensors\""]);
+    dir.put("model/1.safetensors", &whole);
     dir.put("model/model.safetensors.index.json", b"{}");
     fail(&["index.json", "no valid index", "weight_map"]);
-    fs::remove_file(dir.path("model/model.safetensors.index.json")).unwrap();
-    fail(&["index.json", "No such file"]);
     dir.put("model/model.safetensors.index.json", b"");
-    dir.put("model/model.safetensors", &model().bytes());
     fail(&["index.json", "no valid index"]);
+    fs::remove_file(dir.path("model/model.safetensors.index.json")).unwrap();
+    fs::remove_file(dir.path("model/1.safetensors")).unwrap();
+    fail(&["index.json", "No such file"]);
 
     let dir = with_shards();
     let bad = model().with_f32("bad.weight", &[1, 2], &[0.0, f32::NAN]);
@@ -96,7 +103,7 @@ fn faulty_indexes() {
     dir.fail(&["convert", "model", "out"], &["1.safetensors", "\"bad.weight\"", "column 1"]);
 }
 
-/// A directory as models that need no shards have it.
+/// A folder as models that need no shards have it.
 #[test]
 fn one_file_without_an_index() {
     let dir = Dir::new();
@@ -105,13 +112,15 @@ fn one_file_without_an_index() {
     dir.put("model/config.json", b"{}");
     dir.succeed(&["convert", "model", "out"]);
     dir.succeed(&["convert", "model/model.safetensors", "same"]);
-    assert!(fs::read(dir.path("out")).unwrap() == fs::read(dir.path("same")).unwrap());
+    let made = fs::read(dir.path("out/model.safetensors")).unwrap();
+    assert!(made == fs::read(dir.path("same")).unwrap());
     assert!(dir.succeed(&["inspect", "model"]).contains("layer.1.dense"));
     dir.succeed(&["verify", "model", "out"]);
-    fs::create_dir(dir.path("coded")).unwrap();
-    dir.succeed(&["convert", "model", "coded/model.safetensors"]);
-    dir.succeed(&["verify", "model", "coded"]);
-    dir.fail(&["convert", "model", "coded"], &["coded: is a directory"]);
+    dir.succeed(&["convert", "model", "one.safetensors"]);
+    assert!(made == fs::read(dir.path("one.safetensors")).unwrap());
+    dir.succeed(&["verify", "model", "one.safetensors"]);
+    dir.fail(&["convert", "model", "out"], &["out: exists already"]);
+    dir.fail(&["convert", "model/model.safetensors", "out", "--force"], &["out: is a directory"]);
     dir.fail(&["convert", "model", "model/model.safetensors", "--force"], &["is the input"]);
     dir.put("model/model.safetensors", b"");
     dir.fail(&["inspect", "model"], &["model/model.safetensors: not a safetensors file"]);

@@ -1,31 +1,56 @@
 //! Files as bytes in memory: mapped where the system can, read where it cannot.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::buffer::Buffer;
 use crate::error::{Error, Result};
 
 /// The bytes of a file, shared by everything that was read from it.
 pub(super) enum FileBytes {
-    Mapped(memmap2::Mmap),
+    Mapped(memmap2::Mmap, File),
     Read(Vec<u8>),
 }
 
 impl AsRef<[u8]> for FileBytes {
     fn as_ref(&self) -> &[u8] {
         match self {
-            Self::Mapped(map) => map,
+            Self::Mapped(map, _) => map,
             Self::Read(bytes) => bytes,
         }
     }
 }
 
 impl FileBytes {
+    /// Reads some of the bytes into memory of their own, by ordinary calls: they don't count as this process's
+    /// memory in the map, and where the file was shortened meanwhile there is an error.
+    pub fn read(&self, range: Range<usize>) -> io::Result<Buffer> {
+        let shorter = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        let part = self.as_ref().get(range.clone()).ok_or_else(shorter)?;
+        let mut buffer = Buffer::try_zeroed(part.len()).ok_or(io::ErrorKind::OutOfMemory)?;
+        match self {
+            #[cfg(unix)]
+            Self::Mapped(_, file) => {
+                use std::os::unix::fs::FileExt;
+                let read = file.read_exact_at(&mut buffer, range.start as u64);
+                read.map_err(|e| match e.kind() {
+                    io::ErrorKind::UnexpectedEof => {
+                        io::Error::new(e.kind(), "the file is shorter than when it was opened")
+                    }
+                    _ => e,
+                })?;
+            }
+            _ => buffer.copy_from_slice(part),
+        }
+        Ok(buffer)
+    }
+
     /// Has all pages of a map read and entered into the page table.
     pub fn prefault(&self) -> std::io::Result<()> {
-        let Self::Mapped(map) = self else { return Ok(()) };
+        let Self::Mapped(map, _) = self else { return Ok(()) };
         #[cfg(target_os = "linux")]
         match map.advise(memmap2::Advice::PopulateRead) {
             // Linux before 5.14 does not know it.
@@ -56,7 +81,7 @@ pub(super) fn map(path: &Path) -> Result<Arc<FileBytes>> {
     // and renames it, which leaves this one's bytes alone. That no other program shortens or rewrites
     // the file while it is mapped is a precondition that `TensorFile::open` documents.
     if let Ok(map) = unsafe { memmap2::Mmap::map(&file) } {
-        return Ok(Arc::new(FileBytes::Mapped(map)));
+        return Ok(Arc::new(FileBytes::Mapped(map, file)));
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(error)?;
@@ -84,6 +109,12 @@ mod tests {
                 _ => println!("of {len} bytes only that they are there was tested"),
             }
             assert!((*mapped).as_ref() == bytes);
+            assert!(mapped.read(len / 3..len).unwrap()[..] == bytes[len / 3..]);
+            if cfg!(unix) && len > 0 {
+                std::fs::write(file.path(), &bytes[1..]).unwrap();
+                let error = mapped.read(0..len).unwrap_err();
+                assert!(error.to_string().contains("shorter"), "{error}");
+            }
         }
     }
 }

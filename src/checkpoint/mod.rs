@@ -1,4 +1,39 @@
-//! Weights on disk: reading safetensors, and lutmul's own files.
+//! Weights on disk: models of other projects, and lutmul's own files.
+//!
+//! A [`Checkpoint`] is a safetensors file, or a folder of them as Hugging Face's programs keep it. It tells which
+//! matrices of weights there are, and hands out [`Weights`](crate::Weights) whose codes stay where they are mapped.
+//!
+//! | layout | codes | scales |
+//! |---|---|---|
+//! | `quant_method` `fp8`, `fbgemm_fp8`; none | `….weight` F8_E4M3, F8_E5M2 or AMD's FNUZ | `….weight_scale_inv` or `….weight_scale`: `[]`, `[1]`, `[n]`, `[n, 1]`, or the grid of config.json's `weight_block_size` |
+//! | `compressed-tensors`: `float-quantized`, `int-quantized` | F8_E4M3, I8 | `….weight_scale`, by tensor, channel, group or block |
+//! | `compressed-tensors`: `mxfp8-quantized` | F8_E4M3 | `….weight_scale`: exponents, `[n, ⌈k/32⌉]` |
+//! | `bitsandbytes` (8 bits) | I8 | `….SCB` `[n]`, divided by 127 |
+//! | lutmul's own | `….codes` U8, `….signs` | `….scales` |
+//! | floats | F32, F16 or BF16 `….weight` | to be [encoded](Floats::encode) |
+//!
+//! Scales are F32, BF16, F16, or powers of two (F8_E8M0), and always multiplied. Tensors of three dimensions are lists
+//! of matrices (fused experts), with scales of one dimension more.
+//!
+//! ```no_run
+//! use lutmul::checkpoint::{Checkpoint, Conversion, convert};
+//! use lutmul::{Format, Granularity};
+//!
+//! let model = Checkpoint::open("DeepSeek-V3")?;
+//! for linear in model.linears().iter().filter(|linear| linear.coding.is_some()) {
+//!     let weights = model.weights(linear)?; // codes are read where they are mapped
+//!     println!("{}: {} bytes", linear.name, weights.bytes());
+//! }
+//! for other in model.others() {
+//!     println!("{}: {}", other.name, other.reason);
+//! }
+//!
+//! let conversion = Conversion::to_codes(Format::QinsLinear, Granularity::Row);
+//! convert(&model, "coded".as_ref(), &conversion, &mut |_| Ok(()))?;
+//! # Ok::<(), lutmul::Error>(())
+//! ```
+//!
+//! # lutmul's own files
 //!
 //! A lutmul file is a safetensors file. For a linear whose weight was the tensor `NAME.weight` it has
 //!
@@ -18,39 +53,39 @@
 //! ```
 //!
 //! `tensor`, `dtype` and `shape` are those of the original, so that it is known what was replaced:
-//! a tensor whose name does not end in `.weight` keeps the whole of it as NAME.
+//! a tensor whose name does not end in `.weight` keeps the whole of it as NAME. Of a tensor of three dimensions, a
+//! list of matrices, each is a layer `NAME.0`, `NAME.1`, …, whose `part` is `[0, 8]`, `[1, 8]`, …: its number, and how
+//! many there are.
 //!
-//! ```no_run
-//! use lutmul::checkpoint::{Checkpoint, Conversion, TensorFile, convert, is_linear};
-//! use lutmul::{Format, Granularity};
+//! # Adding a layout, adding a container
 //!
-//! let original = TensorFile::open("model.safetensors")?;
-//! let (format, granularity) = (Format::QinsLinear, Granularity::Row);
-//! let conversion = Conversion { format, granularity, select: &is_linear, overwrite: false };
-//! convert(&original, "coded.safetensors".as_ref(), &conversion, &mut |_, _| Ok(()))?;
-//!
-//! let coded = Checkpoint::open("coded.safetensors")?;
-//! coded.file().prefault()?; // if all layers will be used, and often
-//! for layer in coded.layers() {
-//!     let weights = coded.weights(layer)?; // codes and signs are read where they are mapped
-//!     println!("{}: {} bytes", layer.name, weights.bytes());
-//! }
-//! # Ok::<(), lutmul::Error>(())
-//! ```
+//! A layout of safetensors files is a file in `layouts/` and a line of its list. Another container than safetensors
+//! implements the trait `Source` and is told apart where [`Checkpoint::open`] looks at the file.
 
+mod checkpoint;
+mod config;
 mod convert;
+mod dtype;
+mod files;
 mod header;
-mod layers;
+mod index;
+mod layouts;
 mod map;
-mod shards;
-mod temporary;
+mod matrix;
+mod safetensors;
+mod scale;
+mod source;
 mod tensors;
 mod write;
 
-pub use convert::{CodedLayer, Conversion, Summary, convert, is_linear};
-pub use layers::{Checkpoint, Layer, VERSION};
-pub use safetensors::tensor::Dtype;
-pub use shards::{INDEX, ShardedModel};
+pub use ::safetensors::tensor::Dtype;
+pub use checkpoint::{Checkpoint, Coding, Linear, Other, Reason, SourceFile};
+pub use convert::{
+    Candidate, Conversion, Converted, Left, Progress, Summary, Target, Why, convert, preview,
+};
+pub use index::INDEX;
+pub use layouts::{VERSION, is_linear};
+pub use matrix::{Floats, Matrix};
 pub use tensors::{Tensor, TensorFile};
 
 /// Names and shapes out of files, as lutmul's errors show them.

@@ -2,30 +2,35 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use safetensors::tensor::Dtype;
 
-use super::header::{Entry, Header};
+use super::header::Header;
 use super::map::{self, FileBytes};
+use super::matrix::{Access, floats};
 use crate::bytes::Bytes;
 use crate::element::Element;
 use crate::error::{Error, Result};
+use crate::show::quoted;
 use half::{bf16, f16};
 
 /// A safetensors file, memory-mapped: its header is checked, its tensors are read where they stand.
+///
+/// Cheap to clone: clones share header and map.
 #[derive(Clone)]
 pub struct TensorFile {
     path: PathBuf,
     bytes: Arc<FileBytes>,
     data: usize,
-    header: Header,
-    index: BTreeMap<String, usize>,
+    header: Arc<Header>,
 }
 
 /// A tensor of a [`TensorFile`].
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Tensor<'a> {
     /// Its name.
     pub name: &'a str,
@@ -42,7 +47,8 @@ impl TensorFile {
     /// shape asks for, and its own alone.
     ///
     /// The file is mapped where the system can. No other program may shorten or rewrite it meanwhile
-    /// (replacing it under its name is fine).
+    /// (replacing it under its name is fine): on Unix, reading what is not there any more ends the process
+    /// with SIGBUS.
     ///
     /// # Errors
     /// [`Error::File`]: a file that cannot be read, or that is no sound safetensors file.
@@ -51,8 +57,7 @@ impl TensorFile {
         let bytes = map::map(path)?;
         let (header, data) =
             Header::parse((*bytes).as_ref()).map_err(|why| Error::file(path, why))?;
-        let index = header.tensors.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect();
-        Ok(Self { path: path.into(), bytes, data, header, index })
+        Ok(Self { path: path.into(), bytes, data, header: Arc::new(header) })
     }
 
     /// Reads the whole file now, and has its pages ready: otherwise the first product with a layer waits for
@@ -85,25 +90,53 @@ impl TensorFile {
 
     /// The tensors, as they follow each other in the file.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = Tensor<'_>> {
-        self.header.tensors.iter().map(|entry| self.view(entry))
+        (0..self.header.len()).map(|i| self.view(i))
     }
 
     /// The tensor of a name.
     pub fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
-        self.index.get(name).map(|i| self.view(&self.header.tensors[*i]))
+        self.header.find(name).map(|i| self.view(i))
     }
 
-    /// The bytes of the tensor of a name, sharing the map.
-    pub(super) fn shared(&self, name: &str) -> Option<Bytes<'static>> {
-        let range = &self.header.tensors[*self.index.get(name)?].range;
-        let bytes = Arc::clone(&self.bytes);
-        Bytes::shared(bytes, self.data + range.start..self.data + range.end)
+    /// How many tensors there are.
+    pub(super) fn len(&self) -> usize {
+        self.header.len()
     }
 
-    fn view<'a>(&'a self, entry: &'a Entry) -> Tensor<'a> {
-        let Entry { name, dtype, shape, range } = entry;
-        let bytes = &(*self.bytes).as_ref()[self.data..][range.clone()];
-        Tensor { name, dtype: *dtype, shape, bytes }
+    /// The number of the tensor of a name, in the order of [`TensorFile::tensors`].
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
+        self.header.find(name)
+    }
+
+    /// The tensor of a number.
+    pub(super) fn view(&self, i: usize) -> Tensor<'_> {
+        let (name, dtype, shape) =
+            (self.header.name(i), self.header.dtype(i), self.header.shape(i));
+        let bytes = &(*self.bytes).as_ref()[self.data..][self.header.range(i)];
+        Tensor { name, dtype, shape, bytes }
+    }
+
+    /// Some of the bytes of a tensor, which it has: sharing the map, or in memory of their own.
+    pub(super) fn part(
+        &self,
+        i: usize,
+        part: Range<usize>,
+        access: Access,
+    ) -> Result<Bytes<'static>> {
+        let start = self.data + self.header.range(i).start;
+        let range = start + part.start..start + part.end;
+        let error = |e: std::io::Error| {
+            let name = quoted(self.header.name(i));
+            Error::file(&self.path, format!("reading tensor {name}: {e}"))
+        };
+        match access {
+            Access::Read => self.bytes.read(range).map(Bytes::from).map_err(error),
+            Access::Map => {
+                let bytes = Arc::clone(&self.bytes);
+                Bytes::shared(bytes, range)
+                    .ok_or_else(|| error(std::io::ErrorKind::UnexpectedEof.into()))
+            }
+        }
     }
 }
 
@@ -113,17 +146,7 @@ impl<'a> Tensor<'a> {
         if !self.dtype.to_string().eq_ignore_ascii_case(T::NAME) {
             return None;
         }
-        if cfg!(target_endian = "little")
-            && let Ok(values) = bytemuck::try_cast_slice(self.bytes)
-        {
-            return Some(Cow::Borrowed(values));
-        }
-        let mut bytes = Cow::Borrowed(self.bytes);
-        if cfg!(target_endian = "big") {
-            bytes.to_mut().chunks_exact_mut(size_of::<T>()).for_each(<[u8]>::reverse);
-        }
-        let values = bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned);
-        Some(Cow::Owned(values.collect()))
+        Some(floats(self.bytes))
     }
 
     /// Its elements as f32, if they are F32, F16 or BF16.

@@ -1,102 +1,103 @@
-//! Writing safetensors files: tensor by tensor, under a temporary name, all or nothing.
+//! Safetensors files that are being written: their headers, and where each tensor belongs.
 
-use std::collections::BTreeMap;
-use std::io::{self, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashSet};
 
-use tempfile::NamedTempFile;
+use safetensors::tensor::{Dtype, TensorInfo};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::header::{Entry, Header};
-use super::temporary::{directory, file_beside};
-use crate::error::{Error, Result};
-use crate::show::quoted;
+use super::header::{MAX_HEADER, METADATA, size_of};
+use crate::show::{self, quoted};
 
-/// A safetensors file that is being written; nothing is left of it unless it is finished.
-pub(super) struct Writer {
-    temporary: NamedTempFile,
-    target: PathBuf,
-    overwrite: bool,
-    size: usize,
-    /// Where each tensor belongs in the file, and how long it is; written ones are taken out.
-    missing: BTreeMap<String, (u64, usize)>,
+/// Where data begins is a multiple of this: a cache line.
+const LINE: usize = 64;
+
+/// A tensor that will be written.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Planned {
+    pub name: String,
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
 }
 
-impl Writer {
-    /// Begins a file that will hold exactly `tensors`, whose places are found here.
-    pub fn create(
-        target: &Path,
-        tensors: Vec<Entry>,
-        metadata: BTreeMap<String, String>,
-        overwrite: bool,
-    ) -> Result<Self> {
-        check_target(target, overwrite)?;
-        let mut header = Header { tensors, metadata };
-        let bytes = header.lay_out().map_err(|why| Error::file(target, why))?;
-        let error = |e: io::Error| Error::file(target, e);
-        let mut temporary = file_beside(target).map_err(error)?;
-        temporary.write_all(&bytes).map_err(error)?;
-        let size = bytes.len() + header.tensors.last().map_or(0, |t| t.range.end);
-        let places = header.tensors.into_iter();
-        let missing = places
-            .map(|t| (t.name, ((bytes.len() + t.range.start) as u64, t.range.len())))
+impl Planned {
+    pub fn new(name: impl Into<String>, dtype: Dtype, shape: &[usize]) -> Self {
+        Self { name: name.into(), dtype, shape: shape.into() }
+    }
+}
+
+/// A file that will be written.
+#[derive(Debug)]
+pub(super) struct Layout {
+    /// Its beginning: the length of the header, the header, padding.
+    pub head: Vec<u8>,
+    /// Its tensors by name: where each begins in the file, and its length.
+    pub places: BTreeMap<String, (u64, usize)>,
+    /// Bytes in all.
+    pub size: u64,
+}
+
+impl Layout {
+    /// Gives every tensor a place, and writes the header.
+    ///
+    /// Tensors of whole cache lines come first, so that their rows of codes don't straddle lines for
+    /// nothing; the rest goes by the size of its elements, so that everything is aligned for its type.
+    pub fn new(tensors: Vec<Planned>, metadata: &BTreeMap<String, String>) -> Result<Self, String> {
+        let mut names = HashSet::new();
+        let mut sized = Vec::with_capacity(tensors.len());
+        for tensor in &tensors {
+            let Planned { name, dtype, shape } = tensor;
+            if name == METADATA || !names.insert(name) {
+                return Err(format!("two tensors would have the name {}", quoted(name)));
+            }
+            let size = size_of(*dtype, shape).ok_or_else(|| {
+                let (name, shape) = (quoted(name), show::shape(shape));
+                format!("tensor {name}: a {dtype} of shape {shape} has no size in bytes")
+            })?;
+            sized.push((size, tensor));
+        }
+        sized.sort_by_key(|(size, t)| (size % LINE != 0, std::cmp::Reverse(t.dtype.bitsize())));
+        let mut end = 0usize;
+        let mut entries = Vec::with_capacity(sized.len());
+        for (size, tensor) in sized {
+            let start = end;
+            let too_large = || format!("tensor {}: too large", quoted(&tensor.name));
+            end = start.checked_add(size).ok_or_else(too_large)?;
+            entries.push((tensor, start, end));
+        }
+        let mut head = vec![0; 8];
+        let header = Header { entries: &entries, metadata };
+        serde_json::to_writer(&mut head, &header).map_err(|e| e.to_string())?;
+        head.resize(head.len().next_multiple_of(LINE), b' ');
+        let length = head.len() as u64 - 8;
+        if length >= MAX_HEADER {
+            return Err(format!("its header of {length} bytes would be too large"));
+        }
+        head[..8].copy_from_slice(&length.to_le_bytes());
+        let data = head.len() as u64;
+        let places = entries
+            .iter()
+            .map(|(t, start, end)| (t.name.clone(), (data + *start as u64, end - start)))
             .collect();
-        Ok(Self { temporary, target: target.into(), overwrite, size, missing })
-    }
-
-    /// Bytes that the file will have.
-    pub fn size(&self) -> usize {
-        self.size
-    }
-
-    /// Writes a tensor to its place.
-    pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        let place = self.missing.remove(name).filter(|(_, length)| *length == bytes.len());
-        let Some((offset, _)) = place else {
-            let why =
-                format!("tensor {}: {} bytes were not planned for", quoted(name), bytes.len());
-            return Err(Error::file(&self.target, why));
-        };
-        let mut put = || {
-            self.temporary.seek(SeekFrom::Start(offset))?;
-            self.temporary.write_all(bytes)
-        };
-        put()
-            .map_err(|e| Error::file(&self.target, format!("writing tensor {}: {e}", quoted(name))))
-    }
-
-    /// Makes the file permanent, under its own name.
-    pub fn finish(self) -> Result<()> {
-        let error = |e: io::Error| Error::file(&self.target, e);
-        if let Some(name) = self.missing.keys().next() {
-            return Err(Error::file(
-                &self.target,
-                format!("tensor {} was never written", quoted(name)),
-            ));
-        }
-        // On disk before it has its name, so that a crash leaves the whole file or none.
-        self.temporary.as_file().sync_all().map_err(error)?;
-        if self.overwrite {
-            self.temporary.persist(&self.target).map_err(|e| error(e.error))?;
-        } else {
-            self.temporary.persist_noclobber(&self.target).map_err(|e| error(e.error))?;
-        }
-        Ok(())
+        Ok(Self { head, places, size: data + end as u64 })
     }
 }
 
-/// Refuses what must not be written to, before any work is done.
-fn check_target(target: &Path, overwrite: bool) -> Result<()> {
-    let fail = |why: &str| Err(Error::file(target, why));
-    match target.symlink_metadata() {
-        Ok(kind) if kind.is_dir() => fail("is a directory"),
-        // A rename would put a file in the place of /dev/null.
-        Ok(kind) if !kind.is_file() && !kind.is_symlink() => fail("is not a regular file"),
-        Ok(_) if !overwrite => fail("exists already"),
-        Ok(_) => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => match directory(target) {
-            dir if dir.is_dir() => Ok(()),
-            dir => fail(&format!("there is no directory {}", dir.display())),
-        },
-        Err(e) => fail(&e.to_string()),
+/// A header, to be written.
+struct Header<'a> {
+    entries: &'a [(&'a Planned, usize, usize)],
+    metadata: &'a BTreeMap<String, String>,
+}
+
+impl Serialize for Header<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if !self.metadata.is_empty() {
+            map.serialize_entry(METADATA, self.metadata)?;
+        }
+        for (Planned { name, dtype, shape }, start, end) in self.entries {
+            let (dtype, shape, data_offsets) = (*dtype, shape.clone(), (*start, *end));
+            map.serialize_entry(name, &TensorInfo { dtype, shape, data_offsets })?;
+        }
+        map.end()
     }
 }

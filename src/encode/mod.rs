@@ -25,9 +25,39 @@ use affine::{magnitude_codes, pack_signs, signed_codes};
 use nearest::Nearest;
 use scan::Span;
 
+/// Rows of floats to encode.
+trait Rows: Sync {
+    /// A row in f32; `scratch` is used where that is another type.
+    fn row<'b>(&'b self, row: usize, scratch: &'b mut Vec<f32>) -> &'b [f32];
+}
+
+/// A matrix in memory, of so many columns.
+struct InMemory<'a, T>(&'a [T], usize);
+
+impl<T: Element> Rows for InMemory<'_, T> {
+    #[inline(always)]
+    fn row<'b>(&'b self, row: usize, scratch: &'b mut Vec<f32>) -> &'b [f32] {
+        let row = &self.0[row * self.1..][..self.1];
+        T::as_f32(row).unwrap_or_else(|| {
+            scratch.resize(self.1, 0.0);
+            T::widen(row, scratch);
+            scratch
+        })
+    }
+}
+
+/// Codes: the weights that they stand for, a row at a time.
+impl Rows for Weights<'_> {
+    fn row<'b>(&'b self, row: usize, scratch: &'b mut Vec<f32>) -> &'b [f32] {
+        scratch.resize(self.k(), 0.0);
+        self.decode_row(row, scratch);
+        scratch
+    }
+}
+
 /// A matrix to encode, and how scales divide it.
-struct Source<'a, T> {
-    w: &'a [T],
+struct Source<'a, W> {
+    w: &'a W,
     /// Rows; none if there are no columns.
     n: usize,
     k: usize,
@@ -138,62 +168,94 @@ impl Weights<'static> {
             let (what, unit, got) = ("weights", "elements", w.len());
             return Err(Error::Length { what, unit, rows: n, cols: k, expected, got });
         }
-        let block = granularity.block((n, k));
-        if block.0 == 0 || block.1 == 0 {
-            return Err(Error::invalid("scales", format!("{granularity} has a size of 0")));
-        }
-        let (grid_rows, grid_cols) = granularity.grid((n, k));
-        // Rows without weights are no work, however many there are.
-        let source = Source { w, n: if k == 0 { 0 } else { n }, k, block, grid_cols };
-        let grid = area("scales", grid_rows, grid_cols)?;
-        let mut units = filled("scales", grid, Unit::default())?;
-        let mut codes = zeroed("codes", expected)?;
-        let signs = format.has_signs().then(|| zeroed("signs", area("signs", n, sign_stride(k))?));
-        let mut signs = signs.transpose()?;
+        encode(&InMemory(w, k), (n, k), format, granularity)
+    }
+}
 
-        let lut = match fixed_table(format) {
-            // Blocks of one row and a table known beforehand: scan and encode while in cache.
-            Some((lut, coder, top)) if block.0 == 1 => {
-                let tasks = source.tasks(&mut codes, signs.as_deref_mut(), Some(&mut units));
-                let finite = bands::map(tasks, |mut task| {
-                    let spans = source.scan(task.rows.clone(), false);
-                    for (unit, span) in task.units.iter_mut().zip(&spans) {
-                        *unit = unit_of(format, span, top);
-                    }
-                    let finite = spans.iter().all(Span::is_finite);
-                    if finite {
-                        let units = std::mem::take(&mut task.units);
-                        source.encode_band(&coder, units, task.rows.start, task);
-                    }
-                    finite
-                });
-                if finite.contains(&false) {
-                    return Err(source.non_finite());
-                }
-                lut
-            }
-            fixed => {
-                let spans = source.spans(grid_rows)?;
-                let (lut, coder, top) = match fixed {
-                    Some(fixed) => fixed,
-                    None => source.fit(format, &spans)?,
-                };
-                for (unit, span) in units.iter_mut().zip(&spans) {
+impl Weights<'_> {
+    /// Encodes the weights that these codes stand for into another format, without writing them out as floats.
+    ///
+    /// ```
+    /// use lutmul::{Format, Granularity, Weights};
+    ///
+    /// let fp8 = Weights::encode(&[1.0f32, -0.5, 0.25, 0.0], (1, 4), &Format::E4m3, Granularity::Row)?;
+    /// let qins = fp8.recode(&Format::QinsLinear, Granularity::Row)?;
+    /// assert_eq!(qins.codes(), [255, 128, 64, 1]);
+    /// # Ok::<(), lutmul::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As of [`Weights::encode`]; codes that stand for NaN or infinity, also where they are to be
+    /// [propagated](crate::NonFinite::Propagate).
+    pub fn recode(&self, format: &Format, granularity: Granularity) -> Result<Weights<'static>> {
+        self.prepare()?;
+        encode(self, (self.n(), self.k()), format, granularity)
+    }
+}
+
+/// Encodes rows: see [`Weights::encode`].
+fn encode<W: Rows>(
+    w: &W,
+    (n, k): (usize, usize),
+    format: &Format,
+    granularity: Granularity,
+) -> Result<Weights<'static>> {
+    let expected = area("weights", n, k)?;
+    let block = granularity.block((n, k));
+    if block.0 == 0 || block.1 == 0 {
+        return Err(Error::invalid("scales", format!("{granularity} has a size of 0")));
+    }
+    let (grid_rows, grid_cols) = granularity.grid((n, k));
+    // Rows without weights are no work, however many there are.
+    let source = Source { w, n: if k == 0 { 0 } else { n }, k, block, grid_cols };
+    let grid = area("scales", grid_rows, grid_cols)?;
+    let mut units = filled("scales", grid, Unit::default())?;
+    let mut codes = zeroed("codes", expected)?;
+    let signs = format.has_signs().then(|| zeroed("signs", area("signs", n, sign_stride(k))?));
+    let mut signs = signs.transpose()?;
+
+    let lut = match fixed_table(format) {
+        // Blocks of one row and a table known beforehand: scan and encode while in cache.
+        Some((lut, coder, top)) if block.0 == 1 => {
+            let tasks = source.tasks(&mut codes, signs.as_deref_mut(), Some(&mut units));
+            let finite = bands::map(tasks, |mut task| {
+                let spans = source.scan(task.rows.clone(), false);
+                for (unit, span) in task.units.iter_mut().zip(&spans) {
                     *unit = unit_of(format, span, top);
                 }
-                let tasks = source.tasks(&mut codes, signs.as_deref_mut(), None);
-                bands::map(tasks, |task| source.encode_band(&coder, &units, 0, task));
-                lut
+                let finite = spans.iter().all(Span::is_finite);
+                if finite {
+                    let units = std::mem::take(&mut task.units);
+                    source.encode_band(&coder, units, task.rows.start, task);
+                }
+                finite
+            });
+            if finite.contains(&false) {
+                return Err(source.non_finite());
             }
-        };
-        let mut scales = filled("scales", grid, 0.0)?;
-        scales.iter_mut().zip(&units).for_each(|(scale, unit)| *scale = unit.scale);
-        let scales = Scales::new(scales, (n, k), granularity)?;
-        let weights = Self::new(codes, (n, k), lut, scales)?;
-        match signs {
-            Some(signs) => weights.with_signs(signs),
-            None => Ok(weights),
+            lut
         }
+        fixed => {
+            let spans = source.spans(grid_rows)?;
+            let (lut, coder, top) = match fixed {
+                Some(fixed) => fixed,
+                None => source.fit(format, &spans)?,
+            };
+            for (unit, span) in units.iter_mut().zip(&spans) {
+                *unit = unit_of(format, span, top);
+            }
+            let tasks = source.tasks(&mut codes, signs.as_deref_mut(), None);
+            bands::map(tasks, |task| source.encode_band(&coder, &units, 0, task));
+            lut
+        }
+    };
+    let mut scales = filled("scales", grid, 0.0)?;
+    scales.iter_mut().zip(&units).for_each(|(scale, unit)| *scale = unit.scale);
+    let scales = Scales::new(scales, (n, k), granularity)?;
+    let weights = Weights::new(codes, (n, k), lut, scales)?;
+    match signs {
+        Some(signs) => weights.with_signs(signs),
+        None => Ok(weights),
     }
 }
 
@@ -243,7 +305,7 @@ struct Task<'a> {
     units: &'a mut [Unit],
 }
 
-impl<T: Element> Source<'_, T> {
+impl<W: Rows> Source<'_, W> {
     /// The bands of the matrix, with the parts of the outputs that belong to them.
     fn tasks<'a>(
         &self,
@@ -266,15 +328,9 @@ impl<T: Element> Source<'_, T> {
             .collect()
     }
 
-    /// A row in f32; `scratch` is used where that is another type.
     #[inline(always)]
     fn row<'b>(&'b self, row: usize, scratch: &'b mut Vec<f32>) -> &'b [f32] {
-        let row = &self.w[row * self.k..][..self.k];
-        T::as_f32(row).unwrap_or_else(|| {
-            scratch.resize(self.k, 0.0);
-            T::widen(row, scratch);
-            scratch
-        })
+        self.w.row(row, scratch)
     }
 
     /// Encodes a band. `units` is the grid of scales from the row `first` of weights on.

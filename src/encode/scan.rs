@@ -1,8 +1,7 @@
 //! The first pass: the largest and the smallest nonzero magnitude of every block, and what isn't finite.
 
-use super::{Source, filled};
+use super::{Rows, Source, filled};
 use crate::bands;
-use crate::element::Element;
 use crate::error::{Error, Result};
 
 /// Bit patterns of magnitudes: for floats without sign they are ordered as the values are, so that
@@ -45,7 +44,7 @@ impl Span {
     }
 }
 
-impl<T: Element> Source<'_, T> {
+impl<W: Rows> Source<'_, W> {
     /// The spans of a band: for the rows of the grid of scales that it touches, row-major. Smallest
     /// magnitudes are looked for only if asked.
     pub(super) fn scan(&self, rows: std::ops::Range<usize>, smallest: bool) -> Vec<Span> {
@@ -87,9 +86,13 @@ impl<T: Element> Source<'_, T> {
 
     /// The error that names the first weight that is not finite; there is one.
     pub(super) fn non_finite(&self) -> Error {
-        let finite = |w: &T| w.to_f32().is_finite();
-        let i = self.w.iter().position(|w| !finite(w)).unwrap_or_default();
-        let (row, col, value) = (i / self.k, i % self.k, self.w[i].to_f32());
+        let mut scratch = Vec::new();
+        let found = (0..self.n).find_map(|row| {
+            let w = self.row(row, &mut scratch);
+            let col = w.iter().position(|w| !w.is_finite())?;
+            Some((row, col, w[col]))
+        });
+        let (row, col, value) = found.unwrap_or((0, 0, f32::NAN));
         Error::NonFinite { what: "weights".into(), row, col, value }
     }
 }

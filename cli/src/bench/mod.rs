@@ -1,11 +1,13 @@
 //! `lutmul bench`: how fast products are, and how close to what the machine can do.
 
+mod layers;
 mod peers;
 mod plan;
 mod report;
 mod run;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -15,7 +17,7 @@ use crate::format::FormatArg;
 use crate::measure::{Dims, Pages, Peer};
 use plan::Plan;
 
-/// Measure products of made-up weights, this machine's read bandwidth in the same run, and the error.
+/// Measure products of made-up weights or of a model's, this machine's read bandwidth in the same run, and the error.
 ///
 /// Every option but the last few is a list: its values separated by commas, or the option repeated;
 /// all combinations are measured. Products of up to 8 tokens read weights from memory (copies of them
@@ -23,8 +25,15 @@ use plan::Plan;
 /// in turns, several times.
 #[derive(clap::Args)]
 pub struct Args {
+    /// A model whose largest layers to take, of any layout that `convert` reads. What is coded is multiplied as it is;
+    /// floats are encoded as --format and --scales say
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// How many layers of the model: the largest, each of another shape or format
+    #[arg(long, default_value_t = 1, requires = "model", value_parser = positive)]
+    layers: usize,
     /// Shapes of W: out features x in features [default: 16384x3072]
-    #[arg(long, value_name = "NxK", value_delimiter = ',')]
+    #[arg(long, value_name = "NxK", value_delimiter = ',', conflicts_with = "model")]
     shape: Vec<Dims>,
     /// Tokens (rows of x) [default: 1,512; with --all: 1,4,8,16,64,512]
     #[arg(long, value_name = "M", value_delimiter = ',', value_parser = positive)]
@@ -137,8 +146,11 @@ impl Plan {
             .collect::<Result<_>>()?;
         let default_tokens: &[usize] = if all { &[1, 4, 8, 16, 64, 512] } else { &[1, 512] };
         let kernel = if all { "all" } else { "best" };
+        let layers = args.model.as_deref().map(|path| layers::largest(path, args.layers));
+        let shapes = if layers.is_some() { Vec::new() } else { vec![Dims { n: 16384, k: 3072 }] };
         Ok(Self {
-            shapes: or(args.shape, || vec![Dims { n: 16384, k: 3072 }]),
+            layers: layers.transpose()?.unwrap_or_default(),
+            shapes: or(args.shape, || shapes),
             tokens: or(args.tokens, || default_tokens.to_vec()),
             formats,
             scales: or(args.scales, || vec![Granularity::Row]),

@@ -77,6 +77,7 @@ impl Weights {
         ensure!(arithmetic.is_finite(), "its results are not finite");
         let about = copies[0].about();
         let label = Label {
+            layer: None,
             peer: Some(self.peer),
             format: about.format,
             scales: about.scales.into(),

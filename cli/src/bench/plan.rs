@@ -5,11 +5,15 @@ use std::time::Duration;
 use anyhow::Result;
 use lutmul::{Format, Granularity, Kernel, Mode};
 
+use super::layers::Layer;
 use crate::format::FormatArg;
 use crate::measure::{Dims, GEMM_F32, Pages, Peer};
 
 /// Lists whose combinations are measured, and how.
 pub struct Plan {
+    /// Layers of a model.
+    pub layers: Vec<Layer>,
+    /// Shapes of made-up weights.
     pub shapes: Vec<Dims>,
     pub tokens: Vec<usize>,
     pub formats: Vec<Format>,

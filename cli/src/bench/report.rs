@@ -11,6 +11,8 @@ use crate::table;
 /// What a product is.
 #[derive(Clone, Debug, Serialize)]
 pub struct Label {
+    /// Of a model, if it is one's.
+    pub layer: Option<String>,
     /// Whose it is, if not lutmul's.
     pub peer: Option<&'static str>,
     pub format: &'static str,
@@ -139,7 +141,9 @@ impl Row {
             (Some(peer), Some(kernel)) => format!("{peer}: {kernel}"),
         };
         let cell = |head: &str, cell: String| (head.to_owned(), cell);
-        let mut cells = vec![
+        let layer = self.label.layer.as_ref().map(|layer| cell("layer", layer.clone()));
+        let mut cells: Vec<_> = layer.into_iter().collect();
+        cells.extend([
             cell("format", (*format).into()),
             cell("scales", scales.clone()),
             cell("mode", (*mode).into()),
@@ -153,7 +157,7 @@ impl Row {
             cell("GFLOP/s", format!("{:.1}", self.gflops)),
             cell("GB/s", format!("{:.1}", self.weight_gb_s)),
             cell("of read", some(self.roofline, 2)),
-        ];
+        ]);
         for versus in &self.versus {
             cells.push(cell(&format!("vs {}", versus.peer), some(versus.speedup(), 2)));
         }

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use lutmul::{Mode, Options, Shape, Weights, sign_stride};
 
+use super::layers::Subject;
 use super::peers;
 use super::plan::Plan;
 use super::report::{Errors, Label, Row};
 use crate::measure::{
-    Budget, Caches, Case, Dims, FEW_TOKENS, Lutmul, Pages, Product, Reader, Sampled, Team,
-    activations, check_free, copies, copies_for, cpu, gaussian_weights, head,
+    Budget, Caches, Case, FEW_TOKENS, Lutmul, Pages, Product, Reader, Sampled, Team, activations,
+    check_free, copies, copies_for, cpu, head,
 };
 use crate::progress;
 
@@ -32,8 +33,8 @@ pub fn run(plan: &Plan) -> Result<Vec<Row>> {
         }
     }
     let mut rows = Vec::new();
-    for shape in &plan.shapes {
-        Bench { plan, caches, teams: &teams }.shape(*shape, &mut readers, &mut rows)?;
+    for subject in Subject::all(plan) {
+        Bench { plan, caches, teams: &teams }.subject(subject, &mut readers, &mut rows)?;
     }
     Ok(rows)
 }
@@ -42,7 +43,7 @@ impl Plan {
     /// Adds up the large buffers.
     fn check_memory(&self, caches: Caches) -> Result<()> {
         let tokens = self.tokens.iter().copied().max().unwrap_or(1);
-        for dims in &self.shapes {
+        for dims in Subject::all(self).map(Subject::dims) {
             let bytes = || {
                 let floats = dims.n.checked_mul(dims.k)?.checked_mul(4)?;
                 let codes = floats / 4 + dims.n.checked_mul(sign_stride(dims.k))?;
@@ -101,19 +102,19 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn shape(
+    fn subject(
         &self,
-        dims: Dims,
+        subject: Subject<'_>,
         readers: &mut BTreeMap<Pages, Reader>,
         rows: &mut Vec<Row>,
     ) -> Result<()> {
-        let plan = self.plan;
+        let (plan, dims) = (self.plan, subject.dims());
         let bar = progress::steps(plan.repetitions);
         bar.set_message("making weights");
         let tokens = plan.tokens.iter().copied().max().unwrap_or(1);
         let x = activations((tokens, dims.k), plan.seed, plan.outliers);
-        let floats = gaussian_weights((dims.n, dims.k), plan.seed);
-        let materials = self.materials(&floats, dims)?;
+        let floats = subject.floats(plan.seed)?;
+        let materials = self.materials(subject, &floats)?;
         let peers = peers::encode(plan, self.caches, &floats, dims, &x)?;
         drop(floats);
 
@@ -146,7 +147,8 @@ impl Bench<'_> {
 
         let cpu = cpu();
         let first = rows.len();
-        for Entry { label, pages, case, errors, .. } in entries {
+        for Entry { mut label, pages, case, errors, .. } in entries {
+            label.layer = subject.name();
             let read = pages.and_then(|pages| reads.get(&(pages, case.threads())));
             rows.push(Row::new(&case, label, errors, read.copied(), &cpu)?);
         }
@@ -166,36 +168,32 @@ impl Bench<'_> {
         }
     }
 
-    fn materials(&self, floats: &[f32], dims: Dims) -> Result<Vec<Material>> {
+    fn materials(&self, subject: Subject<'_>, floats: &[f32]) -> Result<Vec<Material>> {
         let plan = self.plan;
         let mut materials = Vec::new();
-        for format in &plan.formats {
-            for scales in &plan.scales {
-                let w = Weights::encode(floats, (dims.n, dims.k), format, *scales)?;
-                let w = w.with_name(format.name());
-                let (few, many) = (self.any(&w, Shape::Gemv)?, self.any(&w, Shape::Gemm)?);
-                for pages in &plan.pages {
-                    let (mut row, mut panel) = (Vec::new(), Vec::new());
-                    if few && plan.warm {
-                        let bytes = dims.k + w.signs().map_or(0, |_| sign_stride(dims.k));
-                        let rows = self.caches.l2 / 2 / bytes;
-                        row = copies(&head(&w, rows.next_multiple_of(8))?, 1, *pages)?;
-                    } else if few {
-                        let count = copies_for(w.bytes(), Shape::Gemv, self.caches);
-                        row = copies(&w, count, *pages)?;
-                    }
-                    if many {
-                        let spare = row.first().filter(|_| !plan.warm).cloned();
-                        panel = match spare {
-                            Some(copy) => vec![copy],
-                            None => copies(&w, 1, *pages)?,
-                        };
-                    }
-                    for (i, image) in plan.images.iter().enumerate() {
-                        let [row, panel] = [&row, &panel].map(|copies| with_image(copies, *image));
-                        let (pages, format) = (*pages, format.name());
-                        materials.push(Material { pages, format, floats: i == 0, row, panel });
-                    }
+        for (format, w) in subject.weights(floats, plan)? {
+            let (few, many) = (self.any(&w, Shape::Gemv)?, self.any(&w, Shape::Gemm)?);
+            for pages in &plan.pages {
+                let (mut row, mut panel) = (Vec::new(), Vec::new());
+                if few && plan.warm {
+                    let bytes = w.k() + w.signs().map_or(0, |_| sign_stride(w.k()));
+                    let rows = self.caches.l2 / 2 / bytes;
+                    row = copies(&head(&w, rows.next_multiple_of(8))?, 1, *pages)?;
+                } else if few {
+                    let count = copies_for(w.bytes(), Shape::Gemv, self.caches);
+                    row = copies(&w, count, *pages)?;
+                }
+                if many {
+                    let spare = row.first().filter(|_| !plan.warm).cloned();
+                    panel = match spare {
+                        Some(copy) => vec![copy],
+                        None => copies(&w, 1, *pages)?,
+                    };
+                }
+                for (i, image) in plan.images.iter().enumerate() {
+                    let [row, panel] = [&row, &panel].map(|copies| with_image(copies, *image));
+                    let pages = *pages;
+                    materials.push(Material { pages, format, floats: i == 0, row, panel });
                 }
             }
         }
@@ -261,6 +259,7 @@ impl Bench<'_> {
                         let mut case = Case::new(turns, team);
                         let errors = expected.errors(&case.warm_up()?.0, w.n(), *mode);
                         let label = Label {
+                            layer: None,
                             peer: None,
                             format: material.format,
                             scales: w.scales().granularity().to_string(),

@@ -12,8 +12,11 @@ use crate::measure::{
     copies_for, gemm, gemv, head, region, transformer_activations,
 };
 
-/// Formats that are shown, as steps of the progress bar.
-pub const STEPS: usize = Format::NAMED.len() + 1;
+/// Formats that are shown, as steps of the progress bar: those with a name, and one more granularity.
+pub const STEPS: usize = Format::NAMED.len() - AMD + 1;
+
+/// AMD's variants of FP8 are shown by the others.
+const AMD: usize = 2;
 
 /// Weights that speeds are measured on at most: the first rows of very large layers.
 const MOST: usize = 1 << 26;
@@ -118,7 +121,9 @@ impl Rig<'_> {
 
         let mut read = 0f64;
         let block = (Format::E4m3, Granularity::Block(128, 128));
-        let named = Format::NAMED.into_iter().map(|format| (format, Granularity::Row));
+        let shown = |f: &Format| !matches!(f, Format::E4m3Fnuz | Format::E5m2Fnuz);
+        let named =
+            Format::NAMED.into_iter().filter(shown).map(|format| (format, Granularity::Row));
         let mut formats = Vec::new();
         for (format, scales) in named.chain([block]) {
             self.bar.set_message(format!("{name}: {format}"));

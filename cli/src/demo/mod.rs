@@ -5,15 +5,14 @@ mod report;
 
 use std::borrow::Cow;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
-use lutmul::checkpoint::{Checkpoint, Tensor, TensorFile, is_linear};
+use anyhow::{Result, bail, ensure};
+use lutmul::checkpoint::{Checkpoint, Linear};
 use lutmul::{Error, Options};
 
 use crate::bench::{positive, threads};
 use crate::measure::{self, Caches, Dims, Pages, Reader, Team, check_free, transformer_weights};
-use crate::model::Model;
 use crate::{progress, table};
 use layer::{Layer, Rig};
 use report::Report;
@@ -25,8 +24,8 @@ use report::Report;
 /// of a transformer's weights.
 #[derive(clap::Args)]
 pub struct Args {
-    /// A model whose largest linears to take: a safetensors file in F32, F16 or BF16, or a directory
-    /// of one model.safetensors or of shards with an index
+    /// A model whose largest linears to take, of any layout that `convert` reads: a safetensors file, or
+    /// the folder of a Hugging Face model
     model: Option<PathBuf>,
     /// How many linears of the model
     #[arg(long, default_value_t = 2, requires = "model", value_parser = positive)]
@@ -56,13 +55,13 @@ impl Args {
     pub fn run(self, out: &mut dyn Write) -> Result<()> {
         // A wrong LUTMUL_ISA is an error here too, though all kernels are tried.
         Options::new().kernel()?;
-        let model = self.model.as_deref().map(Model::open).transpose()?;
-        let tensors = match (&model, &self.model) {
-            (Some(model), Some(path)) => largest(model, path, self.layers)?,
-            _ => Vec::new(),
-        };
-        let largest =
-            tensors.iter().map(dims).chain([self.shape].into_iter().filter(|_| model.is_none()));
+        let model = self.model.as_deref().map(Checkpoint::open).transpose()?;
+        let linears = model.as_ref().map(|model| largest(model, self.layers)).transpose()?;
+        let linears = linears.unwrap_or_default();
+        let largest = linears
+            .iter()
+            .map(|linear| dims(linear))
+            .chain([self.shape].into_iter().filter(|_| model.is_none()));
         for dims in largest {
             let bytes = || {
                 // Weights in f32 and coded, packed and other activations, outputs; copies.
@@ -78,7 +77,7 @@ impl Args {
         let pages = Pages::best();
         let team = Team::new(self.threads.unwrap_or_else(measure::threads))?;
         let mut reader = Reader::new(pages, caches)?;
-        let bar = progress::steps(layer::STEPS * tensors.len().max(1));
+        let bar = progress::steps(layer::STEPS * linears.len().max(1));
         let mut rig = Rig {
             team: &team,
             caches,
@@ -90,11 +89,10 @@ impl Args {
             bar: &bar,
         };
         let mut layers = Vec::new();
-        for tensor in &tensors {
-            let dims = dims(tensor);
-            let floats = tensor.to_f32().context("a tensor of floats")?;
-            let floats = finite(tensor, dims, floats)?;
-            layers.push(rig.measure(&Layer { name: table::name(tensor.name), dims, floats })?);
+        for (linear, model) in linears.iter().zip(model.iter().cycle()) {
+            let (name, dims) = (name(linear), dims(linear));
+            let floats = Cow::Owned(floats(model, linear)?);
+            layers.push(rig.measure(&Layer { name, dims, floats })?);
         }
         if model.is_none() {
             let Dims { n, k } = self.shape;
@@ -119,37 +117,36 @@ impl Args {
 }
 
 /// The largest linears of a model, by the number of weights.
-fn largest<'a>(model: &'a Model, path: &Path, count: usize) -> Result<Vec<Tensor<'a>>> {
-    let files = model.files();
-    if let Some(file) = files.iter().find(|file| Checkpoint::recognises(file)) {
-        let file = file.path().display();
-        bail!("{file}: is a lutmul file; the demo takes the model it was made from");
-    }
-    let tensors = files.iter().copied().flat_map(TensorFile::tensors);
-    let mut linears: Vec<_> = tensors
-        .filter(|tensor| is_linear(tensor) && tensor.shape.iter().all(|size| *size > 0))
-        .filter(|tensor| matches!(tensor.dtype.to_string().as_str(), "F32" | "F16" | "BF16"))
-        .collect();
+fn largest(model: &Checkpoint, count: usize) -> Result<Vec<&Linear>> {
+    let has_weights = |linear: &&Linear| linear.shape.0 > 0 && linear.shape.1 > 0;
+    let mut linears: Vec<_> = model.linears().iter().filter(has_weights).collect();
     ensure!(
         !linears.is_empty(),
-        "{}: has no 2-D weights in F32, F16 or BF16",
-        path.display().to_string().escape_debug()
+        "{}: has no 2-D weights",
+        model.path().display().to_string().escape_debug()
     );
-    linears.sort_by_key(|tensor| std::cmp::Reverse(dims(tensor).count()));
+    linears.sort_by_key(|linear| std::cmp::Reverse(dims(linear).count()));
     linears.truncate(count);
     Ok(linears)
 }
 
-fn dims(tensor: &Tensor<'_>) -> Dims {
-    Dims { n: tensor.shape[0], k: tensor.shape[1] }
+/// What it is called: as its tensor, if it is all of it.
+fn name(linear: &Linear) -> String {
+    table::name(if linear.part.is_none() { &linear.tensor } else { &linear.name })
 }
 
-fn finite<'a>(tensor: &Tensor<'_>, dims: Dims, floats: Cow<'a, [f32]>) -> Result<Cow<'a, [f32]>> {
+fn dims(linear: &Linear) -> Dims {
+    Dims { n: linear.shape.0, k: linear.shape.1 }
+}
+
+/// The weights of a linear, decoded if they are codes.
+fn floats(model: &Checkpoint, linear: &Linear) -> Result<Vec<f32>> {
+    let floats = model.matrix(linear)?.to_f32()?.into_owned();
     match floats.iter().position(|w| !w.is_finite()) {
         None => Ok(floats),
         Some(i) => {
-            let (row, col, value) = (i / dims.k, i % dims.k, floats[i]);
-            bail!(Error::NonFinite { what: table::name(tensor.name), row, col, value })
+            let (row, col, value) = (i / linear.shape.1, i % linear.shape.1, floats[i]);
+            bail!(Error::NonFinite { what: name(linear), row, col, value })
         }
     }
 }
