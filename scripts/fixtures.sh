@@ -14,9 +14,9 @@ folder=$(realpath -m -- "${1:-$here/../target/fixtures}")
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/lutmul
 python=$("$here/python-env.sh" fixtures "$here/fixtures/requirements.txt")
 models=$("$here/fetch-models.sh" "$cache/models-1")
-minilm=${models%%$'\n'*}
+mapfile -t models <<<"$models" # MiniLM, SmolLM2
 
-stamp=$({ cat "$here"/fixtures/*.*; echo "$python $minilm"; } | sha256sum)
+stamp=$({ cat "$here"/fixtures/*.*; echo "$python ${models[*]}"; } | sha256sum)
 if [[ -f $folder/manifest.json && $(cat "$folder/stamp" 2>/dev/null) == "$stamp" ]]; then
     echo "$folder"
     exit
@@ -24,7 +24,7 @@ fi
 mkdir -p "$(dirname "$folder")"
 work=$(mktemp -d "$folder.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-PYTHONDONTWRITEBYTECODE=1 "$python" "$here/fixtures/make.py" "$minilm" "$work" >&2
+PYTHONDONTWRITEBYTECODE=1 "$python" "$here/fixtures/make.py" "${models[@]}" "$work" >&2
 echo "$stamp" >"$work/stamp"
 rm -rf "$folder"
 mv "$work" "$folder"
