@@ -10,7 +10,8 @@
 //! | `compressed-tensors`: `mxfp8-quantized` | F8_E4M3 | `….weight_scale`: exponents, `[n, ⌈k/32⌉]` |
 //! | `bitsandbytes` (8 bits) | I8 | `….SCB` `[n]`, divided by 127 |
 //! | lutmul's own | `….codes` U8, `….signs` | `….scales` |
-//! | floats | F32, F16 or BF16 `….weight` | to be [encoded](Floats::encode) |
+//! | GGUF | Q8_0, taken apart into memory of its own | one for every 32 of a row |
+//! | floats | F32, F16 or BF16 `….weight`; other types of GGUF, decoded | to be [encoded](Floats::encode) |
 //!
 //! Scales are F32, BF16, F16, or powers of two (F8_E8M0), and always multiplied. Tensors of three dimensions are lists
 //! of matrices (fused experts), with scales of one dimension more.

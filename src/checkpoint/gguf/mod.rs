@@ -5,6 +5,7 @@
 
 mod blocks;
 mod rows;
+mod source;
 
 use std::collections::HashMap;
 use std::io::Cursor;
@@ -16,19 +17,24 @@ use gguf_rs_lib::format::metadata::{Metadata, MetadataValue};
 use gguf_rs_lib::reader::file_reader::{GGUFFileReader, GGUFReaderConfig};
 use gguf_rs_lib::tensor::TensorType;
 
+pub(super) use self::source::{is_gguf, open};
+
 use self::blocks::{Decode, Encoding};
 use self::rows::Rows;
+use super::Dtype;
 use super::map::{self, FileBytes};
+use super::matrix::{Access, Floats, Matrix, scales, weights};
 use crate::bands;
 use crate::buffer::Buffer;
+use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::lut::Lut;
-use crate::scales::{Granularity, Scales};
+use crate::scales::Granularity;
 use crate::show::{self, message, quoted};
 use crate::weights::Weights;
 
 /// What a GGUF file begins with.
-const MAGIC: &[u8] = b"GGUF";
+const MAGIC: [u8; 4] = *b"GGUF";
 
 /// A GGUF file, memory-mapped: its metadata, and its tensors as weights.
 #[derive(Clone)]
@@ -66,11 +72,6 @@ pub struct GgufTensor<'a> {
 }
 
 impl GgufFile {
-    /// Whether a file begins as GGUF files do.
-    pub fn recognises(file: &[u8]) -> bool {
-        file.starts_with(MAGIC)
-    }
-
     /// Opens a file of version 3 and checks that every tensor's bytes are within it, and its own alone.
     ///
     /// No weights are read. The file is mapped where the system can; no other program may shorten or rewrite it
@@ -86,7 +87,7 @@ impl GgufFile {
 
     fn parse(path: &Path, bytes: Arc<FileBytes>) -> Result<Self, String> {
         let file = (*bytes).as_ref();
-        if !Self::recognises(file) {
+        if !file.starts_with(&MAGIC) {
             return Err("not a GGUF file: it does not begin with \"GGUF\"".into());
         }
         let config = GGUFReaderConfig { validate_integrity: false, ..GGUFReaderConfig::default() };
@@ -169,16 +170,13 @@ impl GgufFile {
     /// # Errors
     /// [`Error::File`]: there is no such tensor. [`Error::Memory`].
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
-        let missing = || Error::file(&self.path, format!("tensor {} is missing", quoted(name)));
-        let entry = &self.tensors[*self.index.get(name).ok_or_else(missing)?];
-        let mut values = Vec::new();
+        let entry = self.entry(name)?;
         let size = entry.shape.iter().product();
-        let no_memory = |_| Error::Memory { what: "weights", bytes: size * size_of::<f32>() };
-        values.try_reserve_exact(size).map_err(no_memory)?;
-        values.resize(size, 0.0);
+        let mut values = zeros("weights", size)?;
         let Matrices { count, n, k } = entry.matrices();
         for part in 0..count {
-            self.decode(entry, part, &mut values[part * n * k..][..n * k]);
+            let bytes = self.part(entry, part..part + 1, Access::Map)?;
+            decode(entry, &bytes, &mut values[part * n * k..][..n * k]);
         }
         Ok(values)
     }
@@ -190,63 +188,102 @@ impl GgufFile {
     /// [`Error::File`]: there is no such matrix, or it is of another type; a scale that is NaN or infinite.
     /// [`Error::Memory`].
     pub fn weights(&self, name: &str, part: usize) -> Result<Weights<'static>> {
-        let error = |why| Error::file(&self.path, format!("tensor {}: {why}", quoted(name)));
-        let Some(entry) = self.index.get(name).map(|i| &self.tensors[*i]) else {
-            return Err(error("is missing".into()));
-        };
-        let Matrices { count, n, k } = entry.matrices();
-        if !matches!(entry.encoding.decode, Decode::Int8) || part >= count {
-            let (dtype, shape) = (entry.encoding.name, show::shape(&entry.shape));
-            return Err(error(format!(
-                "has no matrix {part} in Q8_0: it is {dtype} of shape {shape}"
-            )));
+        let entry = self.entry(name)?;
+        if part < entry.matrices().count
+            && let Matrix::Coded(weights) = self.matrix(entry, part, Access::Map)?
+        {
+            return Ok(weights.with_name(name));
         }
-        let no_memory = |bytes| Error::Memory { what: "codes", bytes };
-        let mut codes = Buffer::try_zeroed(n * k).ok_or_else(|| no_memory(n * k))?;
-        let (mut scales, groups) = (Vec::new(), n * k / GROUP);
-        scales.try_reserve_exact(groups).map_err(|_| no_memory(4 * groups))?;
-        scales.resize(groups, 0f32);
+        let (dtype, shape) = (entry.encoding.name, show::shape(&entry.shape));
+        let why = format!("has no matrix {part} in Q8_0: it is {dtype} of shape {shape}");
+        Err(self.error(name, why))
+    }
+
+    /// A matrix of a tensor: weights of Q8_0, floats of anything else.
+    fn matrix(&self, entry: &Entry, part: usize, access: Access) -> Result<Matrix> {
+        let Matrices { n, k, .. } = entry.matrices();
+        if !matches!(entry.encoding.decode, Decode::Int8) {
+            let (dtype, bytes) = self.floats(entry, part..part + 1, access)?;
+            return Ok(Matrix::Floats(Floats::new((n, k), dtype, bytes)?));
+        }
+        let bytes = self.part(entry, part..part + 1, access)?;
+        let mut codes = Buffer::try_zeroed(n * k).ok_or(no_memory("codes", n * k))?;
+        let mut values = zeros("scales", n * k / GROUP)?;
         if n * k > 0 {
             let band = bands::band_rows(k);
-            let parts = codes.chunks_mut(band * k).zip(scales.chunks_mut(band * k / GROUP));
+            let parts = codes.chunks_mut(band * k).zip(values.chunks_mut(band * k / GROUP));
             bands::map(
                 parts.enumerate().collect(),
                 |(i, (codes, scales)): (usize, (&mut [u8], &mut [f32]))| {
                     let rows = codes.chunks_mut(k).zip(scales.chunks_mut(k / GROUP));
                     for (j, (codes, scales)) in rows.enumerate() {
-                        blocks::split_int8(self.row(entry, part, i * band + j), codes, scales);
+                        blocks::split_int8(entry.row(&bytes, i * band + j), codes, scales);
                     }
                 },
             );
         }
-        let scales = Scales::new(Granularity::Group(GROUP), n, k, scales);
+        let scales = scales(Granularity::Group(GROUP), (n, k), values);
         let weights =
-            scales.and_then(|scales| Weights::new((n, k), Lut::int8(), codes, None, scales));
-        Ok(weights.map_err(|e| error(e.to_string()))?.with_name(name))
+            scales.and_then(|scales| weights((n, k), codes.into(), Lut::int8(), None, scales));
+        Ok(Matrix::Coded(weights.map_err(|e| self.error(&entry.name, e))?))
     }
 
-    /// Decodes a matrix of a tensor.
-    fn decode(&self, entry: &Entry, part: usize, to: &mut [f32]) {
-        let k = entry.matrices().k;
-        if to.is_empty() {
-            return;
-        }
-        let band = bands::band_rows(k);
-        bands::map(
-            to.chunks_mut(band * k).enumerate().collect(),
-            |(i, to): (usize, &mut [f32])| {
-                for (j, to) in to.chunks_mut(k).enumerate() {
-                    entry.encoding.decode_row(self.row(entry, part, i * band + j), to);
-                }
-            },
-        );
-    }
-
-    /// The bytes of a row, in the original's order, of a matrix.
-    fn row<'a>(&'a self, entry: &'a Entry, part: usize, row: usize) -> &'a [u8] {
+    /// Matrices of a tensor as floats, little-endian: as they are if they are floats, else in F32.
+    fn floats(
+        &self,
+        entry: &Entry,
+        parts: Range<usize>,
+        access: Access,
+    ) -> Result<(Dtype, Bytes<'static>)> {
         let Matrices { n, k, .. } = entry.matrices();
-        let bytes = entry.encoding.row_bytes(k);
-        &self.view(entry).bytes[(part * n + entry.rows.source(row)) * bytes..][..bytes]
+        let bytes = self.part(entry, parts.clone(), access)?;
+        match (entry.encoding.decode, entry.rows) {
+            (Decode::Floats(dtype), Rows::Same) => Ok((dtype, bytes)),
+            (Decode::Floats(dtype), Rows::Heads(_)) => {
+                let size = entry.encoding.row_bytes(k);
+                let mut sorted =
+                    Buffer::try_zeroed(bytes.len()).ok_or(no_memory("weights", bytes.len()))?;
+                let rows = sorted.chunks_mut(size.max(1)).enumerate();
+                rows.for_each(|(i, to)| to.copy_from_slice(entry.row(&bytes, i)));
+                Ok((dtype, sorted.into()))
+            }
+            _ => {
+                let size = parts.len() * n * k * size_of::<f32>();
+                let mut values = Buffer::try_zeroed(size).ok_or(no_memory("weights", size))?;
+                decode(entry, &bytes, bytemuck::cast_slice_mut(&mut values));
+                if cfg!(target_endian = "big") {
+                    values.as_chunks_mut::<4>().0.iter_mut().for_each(|v| v.reverse());
+                }
+                Ok((Dtype::F32, values.into()))
+            }
+        }
+    }
+
+    /// The bytes of some matrices of a tensor.
+    fn part(&self, entry: &Entry, parts: Range<usize>, access: Access) -> Result<Bytes<'static>> {
+        let Matrices { n, k, .. } = entry.matrices();
+        let (size, start) = (n * entry.encoding.row_bytes(k), entry.range.start);
+        let range = start + parts.start * size..start + parts.end * size;
+        match access {
+            Access::Map => {
+                let bytes = Bytes::shared(Arc::clone(&self.bytes) as _, range);
+                bytes.ok_or_else(|| self.error(&entry.name, "is beyond the file"))
+            }
+            Access::Read => {
+                let bytes = self.bytes.read(range);
+                Ok(bytes.map_err(|e| self.error(&entry.name, e))?.into())
+            }
+        }
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry> {
+        let entry = self.index.get(name).map(|i| &self.tensors[*i]);
+        entry.ok_or_else(|| self.error(name, "is missing"))
+    }
+
+    /// An error that names a tensor.
+    fn error(&self, tensor: &str, why: impl std::fmt::Display) -> Error {
+        Error::file(&self.path, format!("tensor {}: {why}", quoted(tensor)))
     }
 
     fn view<'a>(&'a self, entry: &'a Entry) -> GgufTensor<'a> {
@@ -264,6 +301,31 @@ struct Matrices {
     count: usize,
     n: usize,
     k: usize,
+}
+
+/// Decodes matrices of a tensor, of which these are the bytes.
+fn decode(entry: &Entry, bytes: &[u8], to: &mut [f32]) {
+    let k = entry.matrices().k;
+    if to.is_empty() {
+        return;
+    }
+    let band = bands::band_rows(k);
+    bands::map(to.chunks_mut(band * k).enumerate().collect(), |(i, to): (usize, &mut [f32])| {
+        for (j, to) in to.chunks_mut(k).enumerate() {
+            entry.encoding.decode_row(entry.row(bytes, i * band + j), to);
+        }
+    });
+}
+
+fn no_memory(what: &'static str, bytes: usize) -> Error {
+    Error::Memory { what, bytes }
+}
+
+fn zeros(what: &'static str, count: usize) -> Result<Vec<f32>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(count).map_err(|_| no_memory(what, count * size_of::<f32>()))?;
+    values.resize(count, 0.0);
+    Ok(values)
 }
 
 impl Entry {
@@ -301,6 +363,12 @@ impl Entry {
             )
         })?;
         Ok(Self { name: name.into(), encoding, shape, range, rows: Rows::Same })
+    }
+
+    /// A row, in the original's order, of the bytes of matrices.
+    fn row<'a>(&self, bytes: &'a [u8], row: usize) -> &'a [u8] {
+        let size = self.encoding.row_bytes(self.matrices().k);
+        &bytes[self.rows.source(row) * size..][..size]
     }
 
     fn matrices(&self) -> Matrices {
