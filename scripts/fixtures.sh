@@ -16,7 +16,7 @@ python=$("$here/python-env.sh" fixtures "$here/fixtures/requirements.txt")
 models=$("$here/fetch-models.sh" "$cache/models-1")
 mapfile -t models <<<"$models" # MiniLM, SmolLM2
 
-stamp=$({ cat "$here"/fixtures/*.*; echo "$python ${models[*]}"; } | sha256sum)
+stamp=$({ cat "$here"/fixtures/*.* "$here"/export-qins.py; echo "$python ${models[*]}"; } | sha256sum)
 if [[ -f $folder/manifest.json && $(cat "$folder/stamp" 2>/dev/null) == "$stamp" ]]; then
     echo "$folder"
     exit

@@ -142,10 +142,15 @@ impl Checkpoint {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let listing = if gguf::is_gguf(path) { gguf::open(path) } else { safetensors::open(path) };
-        let Listing { source, mut linears } = listing?;
+        Ok(Self::new(path, listing?))
+    }
+
+    /// What opening gave.
+    pub(super) fn new(path: &Path, listing: Listing) -> Self {
+        let Listing { source, mut linears } = listing;
         linears.iter_mut().enumerate().for_each(|(i, linear)| linear.number = i);
         let (source, linears) = (source.into(), linears.into());
-        Ok(Self { path: path.into(), linears, source })
+        Self { path: path.into(), linears, source }
     }
 
     /// The path that was opened.

@@ -9,6 +9,7 @@
 //! | `compressed-tensors`: `float-quantized`, `int-quantized` | F8_E4M3, I8 | `….weight_scale`, by tensor, channel, group or block |
 //! | `compressed-tensors`: `mxfp8-quantized` | F8_E4M3 | `….weight_scale`: exponents, `[n, ⌈k/32⌉]` |
 //! | `bitsandbytes` (8 bits) | I8 | `….SCB` `[n]`, divided by 127 |
+//! | QINS, exported by `scripts/export-qins.py` | `….stored` U8 and `….sign` I8; `….w_encoded` U8 | in a table of `log_min` and `log_max`, `lut`, `max` or `alpha` |
 //! | lutmul's own | `….codes` U8, `….signs` | `….scales` |
 //! | GGUF | Q8_0, taken apart into memory of its own | one for every 32 of a row |
 //! | floats | F32, F16 or BF16 `….weight`; other types of GGUF, decoded | to be [encoded](Floats::encode) |
@@ -68,6 +69,8 @@ mod config;
 mod convert;
 mod dtype;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gguf;
 mod header;
 mod index;

@@ -17,6 +17,8 @@ use gguf_rs_lib::format::metadata::{Metadata, MetadataValue};
 use gguf_rs_lib::reader::file_reader::{GGUFFileReader, GGUFReaderConfig};
 use gguf_rs_lib::tensor::TensorType;
 
+#[cfg(fuzzing)]
+pub(super) use self::source::list;
 pub(super) use self::source::{is_gguf, open};
 
 use self::blocks::{Decode, Encoding};
@@ -85,7 +87,7 @@ impl GgufFile {
         Self::parse(path, map::map(path)?).map_err(|why| Error::file(path, why))
     }
 
-    fn parse(path: &Path, bytes: Arc<FileBytes>) -> Result<Self, String> {
+    pub(super) fn parse(path: &Path, bytes: Arc<FileBytes>) -> Result<Self, String> {
         let file = (*bytes).as_ref();
         if !file.starts_with(&MAGIC) {
             return Err("not a GGUF file: it does not begin with \"GGUF\"".into());

@@ -42,7 +42,11 @@ pub(in crate::checkpoint) fn is_gguf(path: &Path) -> bool {
 
 /// Opens a file.
 pub(in crate::checkpoint) fn open(path: &Path) -> Result<Listing> {
-    let file = GgufFile::open(path)?;
+    list(GgufFile::open(path)?)
+}
+
+/// Finds the matrices of a file.
+pub(in crate::checkpoint) fn list(file: GgufFile) -> Result<Listing> {
     let (mut found, mut others) = (Vec::new(), Vec::new());
     for (number, entry) in file.tensors.iter().enumerate() {
         if let Some(reason) = why_not(&file, entry) {
@@ -78,7 +82,7 @@ pub(in crate::checkpoint) fn open(path: &Path) -> Result<Listing> {
         }
     }
     let (linears, stored) = found.into_iter().unzip();
-    let info = [SourceFile { path: path.into(), size: file.size() }];
+    let info = [SourceFile { path: file.path().into(), size: file.size() }];
     let source = Gguf { file, info, metadata: BTreeMap::new(), stored, others };
     Ok(Listing { source: Box::new(source), linears })
 }
