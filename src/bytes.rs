@@ -30,6 +30,19 @@ impl Bytes<'static> {
         (*owner).as_ref().get(range.clone())?;
         Some(Self::Shared(SharedBytes { owner, range }))
     }
+
+    /// A part of them, shared where they are; `None` if they are fewer.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn part(self, range: Range<usize>) -> Option<Self> {
+        self.get(range.clone())?;
+        let SharedBytes { owner, range: whole } = match self {
+            Self::Shared(shared) => shared,
+            Self::Borrowed(bytes) => return Some(Self::Borrowed(&bytes[range])),
+            Self::Owned(bytes) => return Some(Self::Owned(bytes[range].to_vec())),
+        };
+        let range = whole.start + range.start..whole.start + range.end;
+        Some(Self::Shared(SharedBytes { owner, range }))
+    }
 }
 
 impl Deref for Bytes<'_> {

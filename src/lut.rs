@@ -91,6 +91,25 @@ impl Lut {
         Ok(Self::of(|c| if c == 0 { 0.0 } else { (f64::from(scale) / f64::from(c)) as f32 }))
     }
 
+    /// QINS rational, whose codes have the sign inside: `sign(z)·(1−|z|)/(alpha·|z|)` with `z = c/127.5 − 1`, which is
+    /// never 0, in f64 and rounded once.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] unless alpha is positive, and the largest entry, `254/alpha`, fits an f32.
+    pub fn qins_rational(alpha: f64) -> Result<Self> {
+        if !(alpha > 0.0 && alpha.is_finite() && ((254.0 / alpha) as f32).is_finite()) {
+            return Err(Error::invalid(
+                "qins-rational",
+                format!("there is no table of alpha {alpha}"),
+            ));
+        }
+        Ok(Self::of(|c| {
+            // 255·z is an odd integer.
+            let z = 2.0 * f64::from(c) - 255.0;
+            (z.signum() * (255.0 - z.abs()) / (alpha * z.abs())) as f32
+        }))
+    }
+
     /// FP8 E4M3 (FN): no infinities, codes 0x7F and 0xFF are NaN (as in PyTorch's `float8_e4m3fn`).
     pub fn e4m3() -> Self {
         let nan = |c: u8| f32::NAN.copysign(f32::from(c as i8));

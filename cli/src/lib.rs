@@ -18,6 +18,7 @@ pub mod kernels;
 pub mod measure;
 mod product;
 mod progress;
+pub mod synth;
 mod table;
 pub mod verify;
 

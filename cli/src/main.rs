@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use lutmul_cli::{bench, convert, demo, inspect, kernels, verify};
+use lutmul_cli::{bench, convert, demo, inspect, kernels, synth, verify};
 
 /// Matrix products straight from 8-bit weight codes: QINS, FP8, int8, k-means, any 256-entry table.
 #[derive(Parser)]
@@ -26,6 +26,7 @@ enum Command {
     Kernels(kernels::Args),
     Bench(bench::Args),
     Demo(demo::Args),
+    Synth(synth::Args),
 }
 
 impl Command {
@@ -37,6 +38,7 @@ impl Command {
             Self::Kernels(args) => args.run(out),
             Self::Bench(args) => args.run(out),
             Self::Demo(args) => args.run(out),
+            Self::Synth(args) => args.run(out),
         }
     }
 }

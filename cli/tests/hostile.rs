@@ -257,7 +257,6 @@ fn faulty_metadata_of_lutmul_files() {
     refused_lutmul(&version, &["version 2"]);
     let json = File::default().with_metadata("lutmul", "{");
     refused_lutmul(&json, &["metadata", "not valid"]);
-    let dir = Dir::new();
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ::safetensors::tensor::Dtype;
 
+use super::gguf;
 use super::matrix::{Access, Matrix};
 use super::safetensors;
 use super::scale::within;
@@ -132,18 +133,24 @@ impl fmt::Display for Reason {
 }
 
 impl Checkpoint {
-    /// Opens a safetensors file, or the folder of a Hugging Face model: `model.safetensors`, or shards with their
-    /// index. The size of blocks, and which modules are not quantised, is read from the config.json beside them.
+    /// Opens a safetensors or GGUF file, or the folder of a Hugging Face model: `model.safetensors`, or shards with
+    /// their index. The size of blocks, and which modules are not quantised, is read from the config.json beside them.
     ///
     /// # Errors
     /// [`Error::File`](crate::Error::File), naming file and tensor: whatever cannot be read or is not sound; layouts
     /// that are not known; zero points of rows or groups, and orders of columns, which cannot be multiplied with.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let Listing { source, mut linears } = safetensors::open(path)?;
+        let listing = if gguf::is_gguf(path) { gguf::open(path) } else { safetensors::open(path) };
+        Ok(Self::new(path, listing?))
+    }
+
+    /// What opening gave.
+    pub(super) fn new(path: &Path, listing: Listing) -> Self {
+        let Listing { source, mut linears } = listing;
         linears.iter_mut().enumerate().for_each(|(i, linear)| linear.number = i);
         let (source, linears) = (source.into(), linears.into());
-        Ok(Self { path: path.into(), linears, source })
+        Self { path: path.into(), linears, source }
     }
 
     /// The path that was opened.

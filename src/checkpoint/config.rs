@@ -37,14 +37,18 @@ impl Config {
     /// Reads the config of a folder, if it has one.
     pub fn beside(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG);
+        match fs::read_to_string(&path) {
+            Ok(text) => Self::parse(path, &text),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(e) => Err(Error::file(&path, e)),
+        }
+    }
+
+    /// Reads a config.
+    pub(super) fn parse(path: PathBuf, text: &str) -> Result<Self> {
         let error = |why: String| Error::file(&path, why);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(e) => return Err(error(e.to_string())),
-        };
         let invalid = |e| error(format!("is no valid config: {}", message(e)));
-        let mut json: Map<String, Value> = serde_json::from_str(&text).map_err(invalid)?;
+        let mut json: Map<String, Value> = serde_json::from_str(text).map_err(invalid)?;
         let find = |json: &mut Map<String, Value>| {
             KEYS.iter().find_map(|key| json.remove(*key).filter(|value| !value.is_null()))
         };

@@ -80,7 +80,12 @@ impl Files {
         Self::new(shards.into_iter().map(|shard| shard.1).collect(), config, Some(index))
     }
 
-    fn new(files: Vec<TensorFile>, config: Config, index: Option<Index>) -> Result<Self> {
+    /// Files that are open.
+    pub(super) fn new(
+        files: Vec<TensorFile>,
+        config: Config,
+        index: Option<Index>,
+    ) -> Result<Self> {
         let infos = files
             .iter()
             .map(|file| SourceFile { path: file.path().into(), size: file.size() })

@@ -9,8 +9,10 @@
 //! | `compressed-tensors`: `float-quantized`, `int-quantized` | F8_E4M3, I8 | `….weight_scale`, by tensor, channel, group or block |
 //! | `compressed-tensors`: `mxfp8-quantized` | F8_E4M3 | `….weight_scale`: exponents, `[n, ⌈k/32⌉]` |
 //! | `bitsandbytes` (8 bits) | I8 | `….SCB` `[n]`, divided by 127 |
+//! | QINS, exported by `scripts/export-qins.py` | `….stored` U8 and `….sign` I8; `….w_encoded` U8 | in a table of `log_min` and `log_max`, `lut`, `max` or `alpha` |
 //! | lutmul's own | `….codes` U8, `….signs` | `….scales` |
-//! | floats | F32, F16 or BF16 `….weight` | to be [encoded](Floats::encode) |
+//! | GGUF | Q8_0, taken apart into memory of its own | one for every 32 of a row |
+//! | floats | F32, F16 or BF16 `….weight`; other types of GGUF, decoded | to be [encoded](Floats::encode) |
 //!
 //! Scales are F32, BF16, F16, or powers of two (F8_E8M0), and always multiplied. Tensors of three dimensions are lists
 //! of matrices (fused experts), with scales of one dimension more.
@@ -67,6 +69,9 @@ mod config;
 mod convert;
 mod dtype;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod gguf;
 mod header;
 mod index;
 mod layouts;
@@ -83,6 +88,7 @@ pub use checkpoint::{Checkpoint, Coding, Linear, Other, Reason, SourceFile};
 pub use convert::{
     Candidate, Conversion, Converted, Left, Progress, Summary, Target, Why, convert, preview,
 };
+pub use gguf::{GgufFile, GgufTensor};
 pub use index::INDEX;
 pub use layouts::{VERSION, is_linear};
 pub use matrix::{Floats, Matrix};

@@ -20,7 +20,11 @@ struct Safetensors {
 
 /// Opens a file or a folder.
 pub(super) fn open(path: &Path) -> Result<Listing> {
-    let files = Files::open(path)?;
+    list(Files::open(path)?)
+}
+
+/// Finds the matrices of files.
+pub(super) fn list(files: Files) -> Result<Listing> {
     let found = layouts::find(&files)?;
     let (linears, stored) = found.linears.into_iter().unzip();
     let roles = found.roles.iter().flatten();

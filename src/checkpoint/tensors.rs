@@ -54,7 +54,11 @@ impl TensorFile {
     /// [`Error::File`]: a file that cannot be read, or that is no sound safetensors file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = map::map(path)?;
+        Self::parse(path, map::map(path)?)
+    }
+
+    /// The same of bytes that are there.
+    pub(super) fn parse(path: &Path, bytes: Arc<FileBytes>) -> Result<Self> {
         let (header, data) =
             Header::parse((*bytes).as_ref()).map_err(|why| Error::file(path, why))?;
         Ok(Self { path: path.into(), bytes, data, header: Arc::new(header) })

@@ -10,6 +10,7 @@ mod compressed;
 mod float;
 mod fp8;
 mod own;
+mod qins;
 
 use std::ops::Range;
 
@@ -34,8 +35,9 @@ pub use own::VERSION;
 pub(super) use own::{KEY, LayerRecord, Record, parts};
 
 /// All of them, in the order in which they look.
-const LAYOUTS: [&dyn Layout; 5] = [
+const LAYOUTS: [&dyn Layout; 6] = [
     &own::Own,
+    &qins::Qins,
     &fp8::Fp8,
     &compressed::CompressedTensors,
     &bitsandbytes::BitsAndBytes,
@@ -264,9 +266,10 @@ fn places(tensor: &Tensor<'_>) -> Option<Vec<Place>> {
     }
 }
 
-/// The module that a tensor belongs to: its name without `.weight`.
+/// The module that a tensor belongs to: its name without `.weight`, or what QINS's codes are called.
 pub(super) fn module(tensor: &str) -> &str {
-    tensor.strip_suffix(".weight").unwrap_or(tensor)
+    let suffixes = [".weight"].into_iter().chain(qins::CODES);
+    suffixes.filter_map(|suffix| tensor.strip_suffix(suffix)).next().unwrap_or(tensor)
 }
 
 /// Refuses what cannot be written as a table and scales: zero points of rows or groups, and another order of columns.
