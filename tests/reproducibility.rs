@@ -7,9 +7,7 @@ use common::with_signs;
 
 use common::kernels::kernels;
 use common::{GRANULARITIES, activations, tables, weights};
-use lutmul::{
-    Activations, Context, Epilogue, MatMut, MatRef, Options, Threads, Weights, bf16, f16,
-};
+use lutmul::{Activations, Context, MatMut, MatRef, Options, Threads, Weights, bf16, f16};
 
 fn bits(y: &[f32]) -> Vec<u32> {
     y.iter().map(|y| y.to_bits()).collect()
