@@ -75,6 +75,8 @@ try_out() {
 fn main() {
     use std::arch::is_x86_feature_detected as detected;
     assert!(detected!("avx512bw") && detected!("avx512vbmi") && detected!("avx512vnni"));
+    // Linux names what it lets programs use.
+    assert!(std::fs::read_to_string("/proc/cpuinfo").unwrap().contains(" amx_int8 "));
     println!("ran");
 }
 RUST

@@ -42,12 +42,13 @@ static void mounted(const char *type, const char *at) {
 }
 
 int main(void) {
+    const char *start = "x86-init: start\n";
     if (iopl(3)) return 1;
     mounted("proc", "/proc");
     mounted("sysfs", "/sys");
     mounted("devtmpfs", "/dev");
     mounted("tmpfs", "/tmp");
-    print("x86-init: start\n", 19);
+    print(start, strlen(start));
     char **args = words("/args"), **env = words("/env");
     int pipes[2];
     if (pipe(pipes)) end("pipe", errno);
