@@ -507,7 +507,8 @@ impl Kernel {
         assert!(groups <= 1 || to.group.is_multiple_of(tiles::STEP));
         assert!(matches!(x.digits, 1..=3) && !x.token_scales.is_empty());
         let tokens = x.token_scales.len();
-        assert!(tokens.is_multiple_of(tiles::TOKENS) && to.to.len() == tokens);
+        assert!(tokens.is_multiple_of(tiles::TOKENS) && to.stride >= tiles::ROWS);
+        assert!(to.to.len() >= (tokens - 1) * to.stride + tiles::ROWS);
         let steps = codes.cols.div_ceil(tiles::STEP);
         assert_eq!(x.x.len(), x.tiles() * steps * tiles::TILE, "packed activations");
         assert!(to.scales.len() >= tiles::ROWS * groups);

@@ -73,7 +73,8 @@ fn check(kernel: Kernel, numbers: &mut Numbers, table: &QuantisedTable, signed: 
         packed[at * TILE + within] = x[(token * digits + digit) * k + col];
     }
     let padded = tokens.next_multiple_of(TOKENS);
-    let mut to = vec![[f32::NAN; ROWS]; padded];
+    let stride = ROWS + numbers.below(9);
+    let mut to = vec![f32::NAN; padded * stride];
     let planes = &table.signed;
     let w = Weights {
         codes: Codes::whole(&codes, signed.then_some(&signs[..]), k),
@@ -84,7 +85,13 @@ fn check(kernel: Kernel, numbers: &mut Numbers, table: &QuantisedTable, signed: 
     kernel.gemm_tiles(
         &w,
         &TilesX { x: &packed, digits, token_scales: &vec![0.5; padded] },
-        &mut TilesOut { group, scales: &vec![2.0; ROWS * groups], bias: &[1.0; ROWS], to: &mut to },
+        &mut TilesOut {
+            group,
+            scales: &vec![2.0; ROWS * groups],
+            bias: &[1.0; ROWS],
+            to: &mut to,
+            stride,
+        },
         &mut TilesScratch {
             panel: &mut vec![[99; 64]; panel_len(planes.count())],
             sums: &mut vec![[99; 16]; sums_len(planes.sums.len(), tiles)],
@@ -104,7 +111,7 @@ fn check(kernel: Kernel, numbers: &mut Numbers, table: &QuantisedTable, signed: 
             })
             .sum();
         // Halves and twos: every rounding but the last is exact, as long as f64 holds the sum.
-        to[*token][*row] != (sum as f64 + 1.0) as f32
+        to[*token * stride + *row] != (sum as f64 + 1.0) as f32
     };
     let all = (0..tokens).flat_map(|t| (0..rows).map(move |r| (t, r)));
     all.filter(wrong).count()

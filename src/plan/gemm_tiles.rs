@@ -33,6 +33,11 @@ const PAIR: usize = 2 * TOKENS;
 /// of 512 tokens and 16,384 rows is waiting for its lines otherwise.)
 const STREAMED: usize = 2 << 20;
 
+/// Rows of W that are written to y together. (A panel's 32 are two cache lines of a token, each token's on another page: to
+/// look those up took half as long as all products of 512 tokens where pages are small, and calls a sixth where they are
+/// large.)
+const STORED: usize = 8 * ROWS;
+
 /// x is pairs of tiles in all steps of 64 columns; see [`TilesX`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct GemmTiles {
@@ -84,8 +89,8 @@ struct Buffers<'a> {
     panel: &'a mut [[i8; 64]],
     sums: &'a mut [[i32; 16]],
     totals: &'a mut [f64],
-    /// Finished sums of a panel, by tokens.
-    finished: &'a mut [[f32; ROWS]],
+    /// Finished sums of some panels, by tokens.
+    finished: &'a mut [[f32; STORED]],
     scales: &'a mut [f64],
 }
 
@@ -107,7 +112,7 @@ impl Lens {
             panel: 16 * panel_len(planes.count()),
             sums: 16 * sums_len(planes.sums.len(), tiles),
             totals: if groups > 1 { 2 * block * ROWS } else { 0 },
-            finished: block * ROWS,
+            finished: block * STORED,
             scales: 2 * ROWS * groups,
         }
     }
@@ -172,9 +177,10 @@ impl Loops for GemmTiles {
         y: &mut Columns<'_, Y>,
         scratch: &mut [f32],
     ) {
-        let (w, table, groups) = (job.w, job.w.lut().image(), groups(job.w));
-        let buffers = Buffers::new(scratch, &Lens::of(self, w));
-        let Buffers { panel, sums, totals, finished, scales } = buffers;
+        let w = job.w;
+        let Buffers { panel, sums, totals, finished, scales } =
+            Buffers::new(scratch, &Lens::of(self, w));
+        let mut scratch = TilesScratch { panel, sums, totals };
         let x: &[i8] = bytemuck::cast_slice(job.x);
         let streamed = !job.epilogue.accumulate && job.m * w.n() * size_of::<Y>() >= STREAMED;
         // Blocks of tokens.
@@ -189,25 +195,15 @@ impl Loops for GemmTiles {
                 digits: self.digits(),
                 token_scales: &token_scales[..tokens],
             };
-            // Panels of rows; blocks of k and pairs of tiles are the kernel's.
-            for first in rows.clone().step_by(ROWS) {
-                let chunk = first..rows.end.min(first + ROWS);
-                let mut bias = [-0.0; ROWS];
-                if let Some(given) = job.epilogue.bias {
-                    for (to, bias) in bias.iter_mut().zip(&given[chunk.clone()]) {
-                        *to = f64::from(*bias);
-                    }
+            for first in rows.clone().step_by(STORED) {
+                let chunk = first..rows.end.min(first + STORED);
+                // Panels of rows; blocks of k and pairs of tiles are the kernel's.
+                for first in chunk.clone().step_by(ROWS) {
+                    let panel = first..chunk.end.min(first + ROWS);
+                    let at = first - chunk.start;
+                    let to = &mut finished[..tokens].as_flattened_mut()[at..];
+                    self.panel(job, panel, &x, to, &mut scratch, scales);
                 }
-                for (row, scales) in chunk.clone().zip(scales.chunks_exact_mut(groups)) {
-                    for (to, scale) in scales.iter_mut().zip(w.scales().row(row)) {
-                        *to = table.step * f64::from(*scale);
-                    }
-                }
-                let mut to =
-                    TilesOut { group: w.group(), scales, bias: &bias, to: &mut finished[..tokens] };
-                let mut scratch = TilesScratch { panel, sums, totals };
-                let codes = w.int(chunk.clone(), 0..self.k);
-                self.kernel.gemm_tiles(&codes, &x, &mut to, &mut scratch);
                 let narrow = if streamed { Y::stream } else { Y::narrow };
                 let (len, first_col) = (chunk.len(), first - rows.start);
                 for (token, sums) in (token..job.m).zip(&mut finished[..tokens]) {
@@ -223,6 +219,32 @@ impl Loops for GemmTiles {
 }
 
 impl GemmTiles {
+    /// The finished sums of a panel of rows and a block of tokens.
+    fn panel(
+        &self,
+        job: &Job<'_>,
+        rows: Range<usize>,
+        x: &TilesX<'_>,
+        to: &mut [f32],
+        scratch: &mut TilesScratch<'_>,
+        scales: &mut [f64],
+    ) {
+        let (w, table) = (job.w, job.w.lut().image());
+        let mut bias = [-0.0; ROWS];
+        if let Some(given) = job.epilogue.bias {
+            for (to, bias) in bias.iter_mut().zip(&given[rows.clone()]) {
+                *to = f64::from(*bias);
+            }
+        }
+        for (row, scales) in rows.clone().zip(scales.chunks_exact_mut(groups(w))) {
+            for (to, scale) in scales.iter_mut().zip(w.scales().row(row)) {
+                *to = table.step * f64::from(*scale);
+            }
+        }
+        let mut to = TilesOut { group: w.group(), scales, bias: &bias, to, stride: STORED };
+        self.kernel.gemm_tiles(&w.int(rows, 0..self.k), x, &mut to, scratch);
+    }
+
     /// Packs up to 32 tokens: tiles of `[16 × 4 columns][16 tokens][4]`.
     fn pack_tokens<X: Element>(
         &self,

@@ -26,8 +26,8 @@ use std::marker::PhantomData;
 
 use super::neon::{HasNeon, I32x4, Line as Bytes, expand, quarter};
 use crate::int::{
-    Decoder, GemmEntry, Groups, Int, IntDecoder, IntEntry, KC, Microkernel, Microkernels, Operand,
-    PanelRow, Weights, decoder, groups, multiplied, whole,
+    Decoder, Decoders, GemmEntry, Groups, Int, IntEntry, KC, Microkernel, Microkernels, Operand,
+    PanelRow, choose, groups, multiplied, whole,
 };
 use crate::isa::{Isa, with_features};
 use crate::quantised::{EntrySign, QuantisedTable};
@@ -52,23 +52,17 @@ pub(crate) const fn entry<M: Dot>() -> IntEntry {
         features: M::Isa::FEATURES,
         operand: Operand::U8I8,
         lanes: 4,
-        decoder: choose::<M>,
+        decoder: choose::<U8I8<M>>,
         gemm: GemmEntry::of::<U8I8<M>>(),
     }
 }
 
-fn choose<M: Dot>(w: &Weights<'_>) -> &'static IntDecoder {
-    match (w.closed_form(), w.table.count, w.signed()) {
-        (Some(ClosedForm::Magnitude), ..) => decoder::<U8I8<M>, Magnitude, 1>(),
-        (Some(_), ..) => decoder::<U8I8<M>, Integer, 1>(),
-        (None, 1, true) => decoder::<U8I8<M>, Lookup<true, 4>, 1>(),
-        (None, 1, false) => decoder::<U8I8<M>, Lookup<false, 4>, 1>(),
-        (None, 2, true) => decoder::<U8I8<M>, Lookup<true, 4>, 2>(),
-        (None, 2, false) if w.table.seven_bits => decoder::<U8I8<M>, Lookup<false, 2>, 2>(),
-        (None, 2, false) => decoder::<U8I8<M>, Lookup<false, 4>, 2>(),
-        (None, _, true) => decoder::<U8I8<M>, Lookup<true, 4>, 3>(),
-        (None, _, false) => decoder::<U8I8<M>, Lookup<false, 4>, 3>(),
-    }
+impl<M: Dot> Decoders for U8I8<M> {
+    type Magnitude = Magnitude;
+    type Integer = Integer;
+    type Signed = Lookup<true, 4>;
+    type Unsigned = Lookup<false, 4>;
+    type Half = Lookup<false, 2>;
 }
 
 impl<M: Dot> Microkernels<1> for U8I8<M> {

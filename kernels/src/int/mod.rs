@@ -300,5 +300,41 @@ where
     const { &IntDecoder { gemv: O::GEMV, decode: gemm::decode::<O, D, P> } }
 }
 
+/// The decoders of an operand, by what they decode.
+pub(crate) trait Decoders: Int {
+    /// [`ClosedForm::Magnitude`], with a plane of signs.
+    type Magnitude: Decoder<Self, 1>;
+    /// [`ClosedForm::Signed`].
+    type Integer: Decoder<Self, 1>;
+    /// Any table, with a plane of signs.
+    type Signed: Decoder<Self, 1> + Decoder<Self, 2> + Decoder<Self, 3>;
+    /// Any table, without.
+    type Unsigned: Decoder<Self, 1> + Decoder<Self, 2> + Decoder<Self, 3>;
+    /// Tables without a plane of signs whose magnitudes depend on seven bits.
+    type Half: Decoder<Self, 2>;
+}
+
+/// The decoder of these weights.
+pub(crate) fn choose<O: Decoders>(w: &Weights<'_>) -> &'static IntDecoder {
+    one_plane::<O>(w).unwrap_or_else(|| match (w.table.count, w.signed()) {
+        (..=2, true) => decoder::<O, O::Signed, 2>(),
+        (..=2, false) if w.table.seven_bits => decoder::<O, O::Half, 2>(),
+        (..=2, false) => decoder::<O, O::Unsigned, 2>(),
+        (_, true) => decoder::<O, O::Signed, 3>(),
+        (_, false) => decoder::<O, O::Unsigned, 3>(),
+    })
+}
+
+/// The decoder of these weights, if their table has one plane.
+pub(crate) fn one_plane<O: Decoders>(w: &Weights<'_>) -> Option<&'static IntDecoder> {
+    match (w.closed_form(), w.table.count) {
+        (Some(ClosedForm::Magnitude), _) => Some(decoder::<O, O::Magnitude, 1>()),
+        (Some(_), _) => Some(decoder::<O, O::Integer, 1>()),
+        (None, 1) if w.signed() => Some(decoder::<O, O::Signed, 1>()),
+        (None, 1) => Some(decoder::<O, O::Unsigned, 1>()),
+        _ => None,
+    }
+}
+
 /// Rounds totals to f32, biases added, and transposes: `[MC][stride]`, biases, `[tokens][MC]`.
 pub(crate) type Round = unsafe fn(&[f64], usize, &[f64; MC], &mut [[f32; MC]]);

@@ -46,7 +46,7 @@ impl TilesX<'_> {
     }
 }
 
-/// What a call does with its sums: `to[token][row] = f32(Σ_g (S_g · sx) · scale_g + bias)`.
+/// What a call does with its sums: `to[token · stride + row] = f32(Σ_g (S_g · sx) · scale_g + bias)`.
 #[derive(Debug)]
 pub struct TilesOut<'a> {
     /// Columns of a group, a multiple of [`STEP`], or all.
@@ -55,8 +55,10 @@ pub struct TilesOut<'a> {
     pub scales: &'a [f64],
     /// Of each row; −0 changes nothing.
     pub bias: &'a [f64; ROWS],
-    /// For each token, padded to 16.
-    pub to: &'a mut [[f32; ROWS]],
+    /// [`ROWS`] floats for each token, padded to 16.
+    pub to: &'a mut [f32],
+    /// From a token to the next.
+    pub stride: usize,
 }
 
 /// Memory of a call.

@@ -2,8 +2,8 @@
 
 use super::Scalar;
 use crate::int::{
-    Decoder, Doubles, GemmEntry, Groups, Int, IntDecoder, IntEntry, KC, Microkernel, Microkernels,
-    Operand, PanelRow, Sums, Weights, decoder, groups, whole,
+    Decoder, Decoders, Doubles, GemmEntry, Groups, Int, IntEntry, KC, Microkernel, Microkernels,
+    Operand, PanelRow, Sums, choose, groups, whole,
 };
 use crate::isa::Isa;
 use crate::quantised::QuantisedTable;
@@ -16,19 +16,16 @@ pub(crate) static ENTRY: IntEntry = IntEntry {
     features: Scalar::FEATURES,
     operand: I16::OPERAND,
     lanes: 4,
-    decoder: choose,
+    decoder: choose::<I16>,
     gemm: GemmEntry::of::<I16>(),
 };
 
-fn choose(w: &Weights<'_>) -> &'static IntDecoder {
-    match (w.table.count, w.signed()) {
-        (1, true) => decoder::<I16, Lookup<true>, 1>(),
-        (1, false) => decoder::<I16, Lookup<false>, 1>(),
-        (2, true) => decoder::<I16, Lookup<true>, 2>(),
-        (2, false) => decoder::<I16, Lookup<false>, 2>(),
-        (_, true) => decoder::<I16, Lookup<true>, 3>(),
-        (_, false) => decoder::<I16, Lookup<false>, 3>(),
-    }
+impl Decoders for I16 {
+    type Magnitude = Lookup<true>;
+    type Integer = Lookup<false>;
+    type Signed = Lookup<true>;
+    type Unsigned = Lookup<false>;
+    type Half = Lookup<false>;
 }
 
 impl Microkernels<1> for I16 {

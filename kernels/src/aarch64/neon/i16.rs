@@ -12,8 +12,8 @@ use std::arch::aarch64::*;
 
 use super::{I32x4, Neon};
 use crate::int::{
-    Decoder, GemmEntry, Groups, Int, IntDecoder, IntEntry, Microkernel, Microkernels, Operand,
-    PanelRow, Weights, decoder, groups, whole,
+    Decoder, Decoders, GemmEntry, Groups, Int, IntEntry, Microkernel, Microkernels, Operand,
+    PanelRow, choose, groups, whole,
 };
 use crate::isa::{Isa, with_features};
 use crate::quantised::{PLANES, QuantisedTable};
@@ -27,21 +27,16 @@ pub(crate) static ENTRY: IntEntry = IntEntry {
     features: Neon::FEATURES,
     operand: I16::OPERAND,
     lanes: 4,
-    decoder: choose,
+    decoder: choose::<I16>,
     gemm: GemmEntry::of::<I16>(),
 };
 
-fn choose(w: &Weights<'_>) -> &'static IntDecoder {
-    match (w.closed_form(), w.table.count, w.signed()) {
-        (Some(ClosedForm::Magnitude), ..) => decoder::<I16, Magnitude, 1>(),
-        (Some(_), ..) => decoder::<I16, Integer, 1>(),
-        (None, 1, true) => decoder::<I16, Lookup<true>, 1>(),
-        (None, 1, false) => decoder::<I16, Lookup<false>, 1>(),
-        (None, 2, true) => decoder::<I16, Lookup<true>, 2>(),
-        (None, 2, false) => decoder::<I16, Lookup<false>, 2>(),
-        (None, _, true) => decoder::<I16, Lookup<true>, 3>(),
-        (None, _, false) => decoder::<I16, Lookup<false>, 3>(),
-    }
+impl Decoders for I16 {
+    type Magnitude = Magnitude;
+    type Integer = Integer;
+    type Signed = Lookup<true>;
+    type Unsigned = Lookup<false>;
+    type Half = Lookup<false>;
 }
 
 impl Microkernels<1> for I16 {

@@ -2,6 +2,8 @@
 //!
 //! F32 and products of few tokens are those of `avx512vbmi`.
 
+mod decode;
+mod finish;
 pub(crate) mod i8i8;
 mod tiles;
 

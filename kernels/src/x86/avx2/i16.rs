@@ -18,12 +18,11 @@ use std::arch::x86_64::*;
 use super::bytes::{self, Line as Bytes, Regs};
 use super::{Avx2, I32x8, wide_sum};
 use crate::int::{
-    Decoder, GemmEntry, Groups, Int, IntDecoder, IntEntry, Microkernel, Microkernels, Operand,
-    PanelRow, Weights, decoder, groups, whole,
+    Decoder, Decoders, GemmEntry, Groups, Int, IntEntry, Microkernel, Microkernels, Operand,
+    PanelRow, choose, groups, whole,
 };
 use crate::isa::{Isa, with_features};
 use crate::quantised::QuantisedTable;
-use crate::table::ClosedForm;
 use crate::weights::LINE;
 
 /// Words, with `vpmaddwd`.
@@ -33,22 +32,16 @@ pub(crate) static ENTRY: IntEntry = IntEntry {
     features: Avx2::FEATURES,
     operand: I16::OPERAND,
     lanes: 8,
-    decoder: choose,
+    decoder: choose::<I16>,
     gemm: GemmEntry::of::<I16>(),
 };
 
-fn choose(w: &Weights<'_>) -> &'static IntDecoder {
-    match (w.closed_form(), w.table.count, w.signed()) {
-        (Some(ClosedForm::Magnitude), ..) => decoder::<I16, Magnitude, 1>(),
-        (Some(_), ..) => decoder::<I16, Integer, 1>(),
-        (None, 1, true) => decoder::<I16, Lookup<true, 2>, 1>(),
-        (None, 1, false) => decoder::<I16, Lookup<false, 2>, 1>(),
-        (None, 2, true) => decoder::<I16, Lookup<true, 2>, 2>(),
-        (None, 2, false) if w.table.seven_bits => decoder::<I16, Lookup<false, 1>, 2>(),
-        (None, 2, false) => decoder::<I16, Lookup<false, 2>, 2>(),
-        (None, _, true) => decoder::<I16, Lookup<true, 2>, 3>(),
-        (None, _, false) => decoder::<I16, Lookup<false, 2>, 3>(),
-    }
+impl Decoders for I16 {
+    type Magnitude = Magnitude;
+    type Integer = Integer;
+    type Signed = Lookup<true, 2>;
+    type Unsigned = Lookup<false, 2>;
+    type Half = Lookup<false, 1>;
 }
 
 impl Microkernels<1> for I16 {

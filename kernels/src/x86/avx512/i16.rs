@@ -16,8 +16,8 @@ use std::marker::PhantomData;
 use super::f32::lookup;
 use super::{Avx512, Avx512F, I32x16, wide_sum};
 use crate::int::{
-    Decoder, GemmEntry, Groups, Int, IntDecoder, IntEntry, Loops, Microkernel, Microkernels,
-    Operand, PanelRow, Weights, decoder, groups, whole,
+    Decoder, Decoders, GemmEntry, Groups, Int, IntEntry, Microkernel, Microkernels, Operand,
+    PanelRow, choose, groups, whole,
 };
 use crate::isa::{Isa, with_features};
 use crate::quantised::{PLANES, QuantisedTable};
@@ -52,44 +52,19 @@ pub(crate) static ENTRY: IntEntry = IntEntry {
     features: Avx512::FEATURES,
     operand: Operand::I16,
     lanes: 16,
-    decoder: choose,
+    decoder: choose::<I16<Vpmaddwd>>,
     gemm: GEMM,
 };
 
 /// Its gemm.
 pub(crate) const GEMM: GemmEntry = GemmEntry::of::<I16<Vpmaddwd>>();
 
-/// The decoder of these weights.
-pub(crate) fn choose(w: &Weights<'_>) -> &'static IntDecoder {
-    type O = I16<Vpmaddwd>;
-    one_plane::<O>(w).unwrap_or_else(|| match (w.table.count, w.signed()) {
-        (..=2, true) => decoder::<O, Lookup<true>, 2>(),
-        (..=2, false) => decoder::<O, Lookup<false>, 2>(),
-        (_, true) => decoder::<O, Lookup<true>, 3>(),
-        (_, false) => decoder::<O, Lookup<false>, 3>(),
-    })
-}
-
-/// The decoder of a table of one plane.
-pub(crate) fn one_plane<O>(w: &Weights<'_>) -> Option<&'static IntDecoder>
-where
-    O: Int
-        + Loops<Magnitude, 1>
-        + Loops<Integer, 1>
-        + Loops<Lookup<true>, 1>
-        + Loops<Lookup<false>, 1>,
-    Magnitude: Decoder<O, 1>,
-    Integer: Decoder<O, 1>,
-    Lookup<true>: Decoder<O, 1>,
-    Lookup<false>: Decoder<O, 1>,
-{
-    match (w.closed_form(), w.table.count) {
-        (Some(ClosedForm::Magnitude), _) => Some(decoder::<O, Magnitude, 1>()),
-        (Some(_), _) => Some(decoder::<O, Integer, 1>()),
-        (None, 1) if w.signed() => Some(decoder::<O, Lookup<true>, 1>()),
-        (None, 1) => Some(decoder::<O, Lookup<false>, 1>()),
-        _ => None,
-    }
+impl<M: MultiplyAdd> Decoders for I16<M> {
+    type Magnitude = Magnitude;
+    type Integer = Integer;
+    type Signed = Lookup<true>;
+    type Unsigned = Lookup<false>;
+    type Half = Lookup<false>;
 }
 
 impl<M: MultiplyAdd> Microkernels<1> for I16<M> {

@@ -6,9 +6,9 @@
 use std::arch::x86_64::*;
 
 use super::Avx512Vbmi;
-use crate::int::{GemmEntry, IntEntry, Operand};
+use crate::int::{GemmEntry, IntEntry, Operand, one_plane};
 use crate::isa::{Isa, with_features};
-use crate::x86::avx512::i16::{self, I16, MultiplyAdd, one_plane};
+use crate::x86::avx512::i16::{self, I16, MultiplyAdd};
 
 struct Vpdpwssd;
 
@@ -27,6 +27,6 @@ pub(crate) static ENTRY: IntEntry = IntEntry {
     features: Avx512Vbmi::FEATURES,
     operand: Operand::I16,
     lanes: 16,
-    decoder: |w| one_plane::<I16<Vpdpwssd>>(w).unwrap_or_else(|| i16::choose(w)),
+    decoder: |w| one_plane::<I16<Vpdpwssd>>(w).unwrap_or_else(|| (i16::ENTRY.decoder)(w)),
     gemm: GemmEntry::with_one_plane::<I16<Vpdpwssd>>(i16::GEMM),
 };

@@ -15,8 +15,8 @@ use std::arch::x86_64::*;
 
 use super::{Avx512Vbmi, Plane, lookup};
 use crate::int::{
-    Decoder, GemmEntry, Groups, Int, IntDecoder, IntEntry, KC, Microkernel, Microkernels, Operand,
-    PanelRow, Weights, decoder, groups, multiplied, whole,
+    Decoder, Decoders, GemmEntry, Groups, Int, IntEntry, KC, Microkernel, Microkernels, Operand,
+    PanelRow, choose, groups, multiplied, whole,
 };
 use crate::isa::{Isa, with_features};
 use crate::quantised::{EntrySign, PLANES, QuantisedTable};
@@ -32,22 +32,16 @@ pub(crate) static ENTRY: IntEntry = IntEntry {
     features: Avx512Vbmi::FEATURES,
     operand: U8I8::OPERAND,
     lanes: 16,
-    decoder: choose,
+    decoder: choose::<U8I8>,
     gemm: GemmEntry::of::<U8I8>(),
 };
 
-fn choose(w: &Weights<'_>) -> &'static IntDecoder {
-    match (w.closed_form(), w.table.count, w.signed()) {
-        (Some(ClosedForm::Magnitude), ..) => decoder::<U8I8, Magnitude, 1>(),
-        (Some(_), ..) => decoder::<U8I8, Integer, 1>(),
-        (None, 1, true) => decoder::<U8I8, Lookup<true>, 1>(),
-        (None, 1, false) => decoder::<U8I8, Lookup<false>, 1>(),
-        (None, 2, true) => decoder::<U8I8, Lookup<true>, 2>(),
-        (None, 2, false) if w.table.seven_bits => decoder::<U8I8, HalfTable, 2>(),
-        (None, 2, false) => decoder::<U8I8, Lookup<false>, 2>(),
-        (None, _, true) => decoder::<U8I8, Lookup<true>, 3>(),
-        (None, _, false) => decoder::<U8I8, Lookup<false>, 3>(),
-    }
+impl Decoders for U8I8 {
+    type Magnitude = Magnitude;
+    type Integer = Integer;
+    type Signed = Lookup<true>;
+    type Unsigned = Lookup<false>;
+    type Half = HalfTable;
 }
 
 impl Microkernels<1> for U8I8 {

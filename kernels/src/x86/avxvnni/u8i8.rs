@@ -20,12 +20,11 @@ use std::arch::x86_64::*;
 
 use super::AvxVnni;
 use crate::int::{
-    Decoder, GemmEntry, Groups, Int, IntDecoder, IntEntry, KC, Microkernel, Microkernels, Operand,
-    PanelRow, Weights, decoder, groups, multiplied, whole,
+    Decoder, Decoders, GemmEntry, Groups, Int, IntEntry, KC, Microkernel, Microkernels, Operand,
+    PanelRow, choose, groups, multiplied, whole,
 };
 use crate::isa::{Isa, with_features};
 use crate::quantised::QuantisedTable;
-use crate::table::ClosedForm;
 use crate::weights::LINE;
 use crate::x86::avx2::bytes::{self, Line as Bytes, Regs};
 use crate::x86::avx2::{I32x8, wide_sum};
@@ -37,22 +36,16 @@ pub(crate) static ENTRY: IntEntry = IntEntry {
     features: AvxVnni::FEATURES,
     operand: U8I8::OPERAND,
     lanes: 8,
-    decoder: choose,
+    decoder: choose::<U8I8>,
     gemm: GemmEntry::of::<U8I8>(),
 };
 
-fn choose(w: &Weights<'_>) -> &'static IntDecoder {
-    match (w.closed_form(), w.table.count, w.signed()) {
-        (Some(ClosedForm::Magnitude), ..) => decoder::<U8I8, Magnitude, 1>(),
-        (Some(_), ..) => decoder::<U8I8, Integer, 1>(),
-        (None, 1, true) => decoder::<U8I8, Lookup<true, 2>, 1>(),
-        (None, 1, false) => decoder::<U8I8, Lookup<false, 2>, 1>(),
-        (None, 2, true) => decoder::<U8I8, Lookup<true, 2>, 2>(),
-        (None, 2, false) if w.table.seven_bits => decoder::<U8I8, Lookup<false, 1>, 2>(),
-        (None, 2, false) => decoder::<U8I8, Lookup<false, 2>, 2>(),
-        (None, _, true) => decoder::<U8I8, Lookup<true, 2>, 3>(),
-        (None, _, false) => decoder::<U8I8, Lookup<false, 2>, 3>(),
-    }
+impl Decoders for U8I8 {
+    type Magnitude = Magnitude;
+    type Integer = Integer;
+    type Signed = Lookup<true, 2>;
+    type Unsigned = Lookup<false, 2>;
+    type Half = Lookup<false, 1>;
 }
 
 impl Microkernels<1> for U8I8 {
