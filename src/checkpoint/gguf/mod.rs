@@ -4,6 +4,7 @@
 //! hostile file can make it allocate. What blocks mean is [`blocks`], in which order rows are is [`rows`].
 
 mod blocks;
+mod metadata;
 mod rows;
 mod source;
 
@@ -13,7 +14,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gguf_rs_lib::format::metadata::{Metadata, MetadataValue};
+use gguf_rs_lib::format::metadata::Metadata;
 use gguf_rs_lib::reader::file_reader::{GGUFFileReader, GGUFReaderConfig};
 use gguf_rs_lib::tensor::TensorType;
 
@@ -22,7 +23,8 @@ pub(super) use self::source::list;
 pub(super) use self::source::{is_gguf, open};
 
 use self::blocks::{Decode, Encoding};
-use self::rows::Rows;
+use self::metadata::{list, number, text};
+use self::rows::{Heads, Rows};
 use super::Dtype;
 use super::map::{self, FileBytes};
 use super::matrix::{Access, Floats, Matrix, scales, weights};
@@ -383,75 +385,5 @@ impl Entry {
             }
             (shape, _) => Matrices { count: 1, n: 1, k: shape.iter().product() },
         }
-    }
-}
-
-/// How many heads the layers have whose q and k are permuted.
-struct Heads<'a> {
-    metadata: &'a Metadata,
-    architecture: Option<&'a str>,
-}
-
-impl<'a> Heads<'a> {
-    fn new(metadata: &'a Metadata) -> Self {
-        let architecture = metadata.get("general.architecture").and_then(text);
-        Self { metadata, architecture: architecture.filter(|name| rows::permutes(name)) }
-    }
-
-    /// The order of a tensor's rows.
-    fn rows(&self, entry: &Entry) -> Result<Rows, String> {
-        let Some(architecture) = self.architecture else { return Ok(Rows::Same) };
-        let mut parts = entry.name.split('.');
-        let of_layer = (parts.next(), parts.next(), parts.next(), parts.next(), parts.next());
-        let (Some("blk"), Some(layer), Some(part), Some("weight" | "bias"), None) = of_layer else {
-            return Ok(Rows::Same);
-        };
-        let key = match part {
-            "attn_q" => "head_count",
-            "attn_k" => "head_count_kv",
-            _ => return Ok(Rows::Same),
-        };
-        // Without a number of their own, k's heads are as many as q's.
-        let count = |key: &str| {
-            let value = self.metadata.get(&format!("{architecture}.attention.{key}"))?;
-            match list(value) {
-                Some(mut layers) => number(layers.nth(layer.parse().ok()?)?),
-                None => number(value),
-            }
-        };
-        let heads = count(key).or_else(|| count("head_count")).ok_or_else(|| {
-            format!("the metadata has no {architecture}.attention.{key}, which the order of its rows depends on")
-        })?;
-        let n = match *entry.shape {
-            [n] if entry.encoding.block.0 == 1 => n,
-            [n, _] => n,
-            _ => return Err(format!("has shape {}", show::shape(&entry.shape))),
-        };
-        let order = Rows::of_heads(n, heads as usize);
-        order.ok_or_else(|| {
-            format!("has {n} rows, which are not {heads} heads of an even number of rows")
-        })
-    }
-}
-
-fn text(value: &MetadataValue) -> Option<&str> {
-    match value {
-        MetadataValue::String(text) => Some(text),
-        _ => None,
-    }
-}
-
-fn number(value: &MetadataValue) -> Option<f64> {
-    value
-        .as_f64()
-        .or_else(|| value.as_i64().map(|v| v as f64))
-        .or_else(|| value.as_u64().map(|v| v as f64))
-        .or_else(|| value.as_bool().map(f64::from))
-}
-
-fn list(value: &MetadataValue) -> Option<impl Iterator<Item = &MetadataValue>> {
-    match value {
-        MetadataValue::Array(array) => Some(array.iter()),
-        _ => None,
     }
 }

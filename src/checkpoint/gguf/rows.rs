@@ -2,6 +2,12 @@
 //! computes on neighbouring pairs: within each head, row `j + half·i` of the original (i being 0 or 1) is row `2·j + i`
 //! of the file. Read here, rows have the original's order, in which a head's halves are rotated.
 
+use gguf_rs_lib::format::metadata::Metadata;
+
+use super::Entry;
+use super::metadata::{list, number, text};
+use crate::show;
+
 /// Architectures, as GGUF calls them, whose q and k are permuted in files and not in the original.
 const PERMUTED: [&str; 12] = [
     "llama",
@@ -17,11 +23,6 @@ const PERMUTED: [&str; 12] = [
     "smollm3",
     "xverse",
 ];
-
-/// Whether an architecture is one of those.
-pub(super) fn permutes(architecture: &str) -> bool {
-    PERMUTED.contains(&architecture)
-}
 
 /// Where a row of the original is in the file.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,6 +49,54 @@ impl Rows {
                 head * size + within % half * 2 + within / half
             }
         }
+    }
+}
+
+/// How many heads the layers have whose q and k are permuted.
+pub(super) struct Heads<'a> {
+    metadata: &'a Metadata,
+    architecture: Option<&'a str>,
+}
+
+impl<'a> Heads<'a> {
+    pub fn new(metadata: &'a Metadata) -> Self {
+        let architecture = metadata.get("general.architecture").and_then(text);
+        Self { metadata, architecture: architecture.filter(|name| PERMUTED.contains(name)) }
+    }
+
+    /// The order of a tensor's rows.
+    pub fn rows(&self, entry: &Entry) -> Result<Rows, String> {
+        let Some(architecture) = self.architecture else { return Ok(Rows::Same) };
+        let mut parts = entry.name.split('.');
+        let of_layer = (parts.next(), parts.next(), parts.next(), parts.next(), parts.next());
+        let (Some("blk"), Some(layer), Some(part), Some("weight" | "bias"), None) = of_layer else {
+            return Ok(Rows::Same);
+        };
+        let key = match part {
+            "attn_q" => "head_count",
+            "attn_k" => "head_count_kv",
+            _ => return Ok(Rows::Same),
+        };
+        // Without a number of their own, k's heads are as many as q's.
+        let count = |key: &str| {
+            let value = self.metadata.get(&format!("{architecture}.attention.{key}"))?;
+            match list(value) {
+                Some(mut layers) => number(layers.nth(layer.parse().ok()?)?),
+                None => number(value),
+            }
+        };
+        let heads = count(key).or_else(|| count("head_count")).ok_or_else(|| {
+            format!("the metadata has no {architecture}.attention.{key}, which the order of its rows depends on")
+        })?;
+        let n = match *entry.shape {
+            [n] if entry.encoding.block.0 == 1 => n,
+            [n, _] => n,
+            _ => return Err(format!("has shape {}", show::shape(&entry.shape))),
+        };
+        let order = Rows::of_heads(n, heads as usize);
+        order.ok_or_else(|| {
+            format!("has {n} rows, which are not {heads} heads of an even number of rows")
+        })
     }
 }
 
