@@ -1,4 +1,4 @@
-//! Every kernel against the definition in f64: the bound of F32 mode, and exactness where all
+//! Every kernel against the definition in f64: the bounds of F32 and BF16 modes, and exactness where all
 //! products and sums are integers that f32 holds.
 
 mod common;
@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::kernels::{kernels, wanted};
-use common::{GRANULARITIES, activations, bound, tables, weights};
+use common::{FLOATS, GRANULARITIES, activations, bound, bound_in, in_mode, tables, weights};
 use lutmul::{
     Activation, Epilogue, Granularity, KernelInfo, MatMut, MatRef, Mode, Options, Plan, Scales,
     Shape, Threads, Weights, Workspace, matmul,
@@ -22,11 +22,19 @@ fn product(w: &Weights<'_>, x: &[f32], m: usize, options: &Options) -> Vec<f32> 
     y
 }
 
-/// Compares all outputs with the reference; says how many are beyond the bound, and the first.
-fn compare(expected: &Product, k: usize, y: &[f32]) -> Option<String> {
+/// Compares all outputs with the reference of what the mode makes of weights and x; says how many are beyond the bound,
+/// and the first.
+fn compare(
+    mode: Mode,
+    (w, x): (&Weights<'_>, &[f32]),
+    expected: &Product,
+    y: &[f32],
+) -> Option<String> {
+    let (n, k) = (w.n(), w.k());
     let beyond = |i: &usize| {
         let error = (f64::from(y[*i]) - expected.y[*i]).abs();
-        error.is_nan() || error > bound(k, expected.abs_sum[*i])
+        let (row, x) = (i % n, &x[i / n * k..][..k]);
+        error.is_nan() || error > bound_in(mode, (w, row), x, expected.abs_sum[*i])
     };
     let bad: Vec<usize> = (0..y.len()).filter(beyond).collect();
     let first = *bad.first()?;
@@ -68,13 +76,17 @@ fn every_kernel_keeps_the_bound() {
         let (name, lut, signed) = tables().swap_remove(table);
         let x = activations(&mut rng, m * k);
         let w = weights(&mut rng, (n, k), &lut, signed, granularity);
-        let expected = reference::matmul(&w, &x, m).expect("a reference");
-        for kernel in kernels() {
-            let y = product(&w, &x, m, &Options::with_kernel(kernel).threads(Threads::One));
-            ran.insert(kernel.name());
-            if let Some(why) = compare(&expected, k, &y) {
-                let kernel = kernel.name();
-                failures.push(format!("{kernel}, {name}, {granularity}, {m}×{n}×{k}: {why}"));
+        for mode in FLOATS {
+            let (of_mode, rounded) = in_mode(&w, &x, mode);
+            let expected = reference::matmul(&of_mode, &rounded, m).expect("a reference");
+            for kernel in kernels() {
+                let options = Options::with_kernel(kernel).threads(Threads::One).mode(mode);
+                let y = product(&w, &x, m, &options);
+                ran.insert(kernel.name());
+                if let Some(why) = compare(mode, (&of_mode, &rounded), &expected, &y) {
+                    let what = format!("{name}, {granularity}, {m}×{n}×{k}");
+                    failures.push(format!("{}, {mode}, {what}: {why}", kernel.name()));
+                }
             }
         }
     }
@@ -101,10 +113,14 @@ fn integers_are_exact() {
             let x: Vec<f32> =
                 activations(&mut rng, m * k).iter().map(|x| (x * 3.0).round()).collect();
             let expected = reference::matmul(&w, &x, m).expect("a reference");
-            for kernel in kernels() {
-                let y = product(&w, &x, m, &Options::with_kernel(kernel));
+            // Entries of two bytes beyond 256 are no bf16.
+            let exact = |mode: &Mode| *mode == Mode::F32 || *lut.bf16() == lut;
+            for (mode, kernel) in
+                FLOATS.into_iter().filter(exact).flat_map(|mode| kernels().map(move |k| (mode, k)))
+            {
+                let y = product(&w, &x, m, &Options::with_kernel(kernel).mode(mode));
                 let y: Vec<f64> = y.into_iter().map(f64::from).collect();
-                assert_eq!(y, expected.y, "{}, {m}×{n}×{k}", kernel.name());
+                assert_eq!(y, expected.y, "{}, {mode}, {m}×{n}×{k}", kernel.name());
             }
         }
     }
@@ -128,16 +144,18 @@ fn large_scales_do_not_overflow() {
                 let signs = random.signs().map(|s| s.to_vec().into());
                 let w = Weights::new((n, k), lut.clone(), codes, signs, scales).expect("weights");
                 let x: Vec<f32> = activations(&mut rng, m * k).iter().map(|x| x * 1e-9).collect();
-                let expected = reference::matmul(&w, &x, m).expect("a reference");
-                for kernel in kernels() {
-                    let y = product(&w, &x, m, &Options::with_kernel(kernel));
-                    let wrong = compare(&expected, k, &y);
-                    assert_eq!(
-                        wrong,
-                        None,
-                        "{}, {name}, {granularity}, {m}×{n}×{k}",
-                        kernel.name()
-                    );
+                for mode in FLOATS {
+                    let (of_mode, rounded) = in_mode(&w, &x, mode);
+                    let expected = reference::matmul(&of_mode, &rounded, m).expect("a reference");
+                    for kernel in kernels() {
+                        let y = product(&w, &x, m, &Options::with_kernel(kernel).mode(mode));
+                        let wrong = compare(mode, (&of_mode, &rounded), &expected, &y);
+                        let kernel = kernel.name();
+                        assert_eq!(
+                            wrong, None,
+                            "{kernel}, {mode}, {name}, {granularity}, {m}×{n}×{k}"
+                        );
+                    }
                 }
             }
         }

@@ -10,8 +10,8 @@ use std::ptr::NonNull;
 
 use common::contract::MODES;
 use common::kernels::kernels;
-use common::{GRANULARITIES, activations, tables};
-use lutmul::{Bytes, Epilogue, MatMut, MatRef, Mode, Options, Threads, Weights, Workspace, matmul};
+use common::{FLOATS, GRANULARITIES, activations, tables};
+use lutmul::{Bytes, Epilogue, MatMut, MatRef, Options, Threads, Weights, Workspace, matmul};
 
 /// Where a buffer lies between its guards.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -122,10 +122,11 @@ fn no_byte_beyond_the_buffers() {
                 guarded_x.copy_from_slice(&x);
 
                 for kernel in kernels() {
-                    // F32 every other time; integer modes, where they take these groups, in turn.
+                    // Floats every other time; integer modes, where they take these groups, in turn.
                     let (_, group) = granularity.block(n, k);
                     let integer = (i + j + t) % 2 == 1 && (group >= k || group.is_multiple_of(32));
-                    let mode = if integer { MODES[(i + j) / 2 % MODES.len()] } else { Mode::F32 };
+                    let floats = FLOATS[(i + j / 2 + t) % FLOATS.len()];
+                    let mode = if integer { MODES[(i + j) / 2 % MODES.len()] } else { floats };
                     let options = Options::with_kernel(kernel).threads(Threads::One).mode(mode);
                     let mut expected = vec![f32::NAN; m * n];
                     multiply(&owned, &x, &mut expected, &options);

@@ -1,10 +1,10 @@
-//! What F32 mode promises: threads and row ranges never change a bit, nor do strides or borrowed
+//! What the modes of floats promise: threads and row ranges never change a bit, nor do strides or borrowed
 //! and unaligned bytes.
 
 mod common;
 
 use common::kernels::kernels;
-use common::{GRANULARITIES, activations, tables, weights};
+use common::{FLOATS, GRANULARITIES, activations, tables, weights};
 use lutmul::{
     Activations, Epilogue, MatMut, MatRef, Options, Scratch, Threads, Weights, Workspace, bf16,
     f16, matmul, matmul_packed, matmul_rows,
@@ -26,15 +26,17 @@ fn threads_ranges_strides_and_alignment_never_change_a_bit() {
             let w = weights(&mut rng, (n, k), &lut, signed, GRANULARITIES[i % GRANULARITIES.len()]);
             let x = activations(&mut rng, m * k);
             let x = MatRef::new(&x, m, k).expect("x");
-            for kernel in kernels() {
-                let options = Options::with_kernel(kernel);
+            for (mode, kernel) in
+                FLOATS.into_iter().flat_map(|mode| kernels().map(move |k| (mode, k)))
+            {
+                let options = Options::with_kernel(kernel).mode(mode);
                 let one = options.threads(Threads::One);
                 let epilogue = Epilogue::default();
                 let mut workspace = Workspace::new();
                 let mut expected = vec![f32::NAN; m * n];
                 let y = MatMut::new(&mut expected, m, n).expect("y");
                 matmul(&w, x, y, &epilogue, &one, &mut workspace).expect("a product");
-                let what = format!("{name}, {}, {m}×{n}×{k}", kernel.name());
+                let what = format!("{name}, {mode}, {}, {m}×{n}×{k}", kernel.name());
 
                 for pool in &pools {
                     let mut y = vec![f32::NAN; m * n];

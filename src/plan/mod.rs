@@ -4,6 +4,7 @@
 //! folder. A strategy owns how x is packed, how much memory that and a thread take, and the loops around the kernels.
 //! Nothing else asks which one it is.
 
+mod floats;
 mod gemm_f32;
 mod gemm_int;
 mod gemm_tiles;
@@ -145,12 +146,12 @@ impl<'a> Plan<'a> {
     pub fn new(w: &'a Weights<'_>, m: usize, options: &Options) -> Result<Self> {
         let Options { kernel, mode, .. } = *options;
         let k = w.k();
-        let strategy = if mode == Mode::F32 {
+        let strategy = if !mode.is_integer() {
             // Groups that end within sixteen codes can be applied to decoded weights only.
             if m <= GemvF32::MOST_TOKENS && !matches!(w.groups(), GroupIndex::Odd) {
-                Strategy::GemvF32(GemvF32::new(w, m, kernel))
+                Strategy::GemvF32(GemvF32::new(w, m, kernel, mode))
             } else {
-                Strategy::GemmF32(GemmF32::new(w, m, kernel))
+                Strategy::GemmF32(GemmF32::new(w, m, kernel, mode))
             }
         } else {
             limbs::check(w, mode)?;
@@ -187,8 +188,8 @@ impl<'a> Plan<'a> {
     /// Does now what the first product would do: the scan for codes in use that stand for NaN or infinity.
     pub(crate) fn prepare(&self, threads: Threads) -> Result<()> {
         let (w, mode) = (self.w, self.packing.mode);
-        if mode != Mode::F32 && w.non_finite() == NonFinite::Propagate && !w.lut().is_finite() {
-            let why = "NaN and infinity can be propagated in mode f32 only";
+        if mode.is_integer() && w.non_finite() == NonFinite::Propagate && !w.lut().is_finite() {
+            let why = "NaN and infinity can be propagated in modes f32 and bf16 only";
             return Err(Error::invalid(w.name(), format!("{why}, not in {mode}")));
         }
         threads.install(|| w.prepare())
