@@ -122,18 +122,23 @@ pub fn in_mode<'a>(w: &Weights<'a>, x: &[f32], mode: Mode) -> (Weights<'a>, Vec<
     (rounded, x.iter().map(|x| bf16::from_f32(*x).to_f32()).collect())
 }
 
-/// The bound of a mode of floats for the product of what [`in_mode`] gives: [`bound`], in BF16 with twice the rounding and
+/// The bounds of a mode of floats for the product of what [`in_mode`] gives: [`bound`], in BF16 with twice the rounding and
 /// with what is flushed to zero.
-pub fn bound_in(mode: Mode, (w, row): (&Weights<'_>, usize), x: &[f32], abs_sum: f64) -> f64 {
-    if mode == Mode::F32 {
-        return bound(w.k(), abs_sum);
-    }
-    let flushed = |(col, x): (usize, &f32)| {
-        let code = usize::from(w.codes()[row * w.k() + col]);
-        let factors = f64::from(x.abs()) + f64::from(w.lut().values()[code].abs()) + 3.0;
-        factors * f64::from(w.scales().at(row, col)) * f64::from(f32::MIN_POSITIVE)
+pub fn bounds(mode: Mode, w: &Weights<'_>, x: &[f32], abs_sum: &[f64]) -> Vec<f64> {
+    let (n, k) = (w.n(), w.k());
+    let factors = |row: usize, col: usize, x: f32| {
+        let entry = w.lut().entry(w.codes()[row * k + col]);
+        f64::from(w.scales().at(row, col)) * (f64::from(x.abs()) + f64::from(entry.abs()) + 3.0)
     };
-    2.01 * bound(w.k(), abs_sum) + 1.01 * x.iter().enumerate().map(flushed).sum::<f64>()
+    let bound_of = |(i, abs_sum): (usize, &f64)| {
+        if mode == Mode::F32 {
+            return bound(k, *abs_sum);
+        }
+        let x = &x[i / n * k..][..k];
+        let flushed: f64 = x.iter().enumerate().map(|(col, x)| factors(i % n, col, *x)).sum();
+        2.01 * bound(k, *abs_sum) + 1.01 * f64::from(f32::MIN_POSITIVE) * flushed
+    };
+    abs_sum.iter().enumerate().map(bound_of).collect()
 }
 
 /// The bound of F32 mode: `γ_{k+4} · Σ|x·W|`, with room for results in the subnormal range.
