@@ -105,6 +105,15 @@ static KERNELS: &[Entry] = &[
     },
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
     Entry {
+        name: "neon-bf16",
+        float: &arm::neon::f32::ENTRY,
+        int: Operands::One(&arm::i8mm::ENTRY),
+        tiles: None,
+        bf16: Some(&arm::bf16::ENTRY),
+        pays: || true,
+    },
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    Entry {
         name: "neon-i8mm",
         float: &arm::neon::f32::ENTRY,
         int: Operands::One(&arm::i8mm::ENTRY),

@@ -85,10 +85,10 @@ pub(crate) trait Decoder<B: Bf16> {
     /// Whether it is for weights with a plane of signs.
     const SIGNED: bool;
     /// What it needs of a table, in registers if it fits.
-    type Regs;
+    type Regs<'a>;
 
-    fn load(isa: B::Isa, w: &Weights<'_>) -> Self::Regs;
-    fn decode(isa: B::Isa, regs: &Self::Regs, codes: &[u8; LINE], signs: u64) -> B::Line;
+    fn load<'a>(isa: B::Isa, w: &Weights<'a>) -> Self::Regs<'a>;
+    fn decode(isa: B::Isa, regs: &Self::Regs<'_>, codes: &[u8; LINE], signs: u64) -> B::Line;
 }
 
 /// What is multiplied.
@@ -181,7 +181,7 @@ impl<B: Bf16, D: Decoder<B>> Task<B::Isa> for Gemm<'_, '_, B, D> {
 fn decode<B: Bf16, D: Decoder<B>>(
     isa: B::Isa,
     w: &Weights<'_>,
-    regs: &D::Regs,
+    regs: &D::Regs<'_>,
     lines: std::ops::Range<usize>,
     panel: &mut [PanelStep],
 ) {

@@ -78,7 +78,7 @@ struct HalfTable;
 
 impl<B: Bf16<Isa: HasVbmi, Line = Line>> Decoder<B> for HalfTable {
     const SIGNED: bool = false;
-    type Regs = Planes;
+    type Regs<'a> = Planes;
 
     with_features! { "avx512f";
         fn load(_isa: B::Isa, w: &Weights<'_>) -> Planes { planes(w) }
@@ -102,7 +102,7 @@ struct WholeTable<const SIGNED: bool>;
 
 impl<const SIGNED: bool, B: Bf16<Isa: HasVbmi, Line = Line>> Decoder<B> for WholeTable<SIGNED> {
     const SIGNED: bool = SIGNED;
-    type Regs = Planes;
+    type Regs<'a> = Planes;
 
     with_features! { "avx512f";
         fn load(_isa: B::Isa, w: &Weights<'_>) -> Planes { planes(w) }
