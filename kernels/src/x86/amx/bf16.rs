@@ -2,13 +2,17 @@
 //!
 //! `tdpbf16ps` adds, for 16 rows and 16 tokens, the products of 32 columns: even and odd ones in a chain each, the two joined
 //! and added to what was there. It rounds to nearest, takes subnormal numbers for 0 and makes 0 of subnormal sums. Two row
-//! tiles by two x tiles are four tiles of sums: each tile that is loaded is used twice. Bound by the loads of x from L2.
+//! tiles by two x tiles are four tiles of sums: each tile that is loaded is used twice. Bound by the loads of x from L2, and by
+//! decoding: a line of codes takes seven cycles, and with 32 tokens its products four. So a block of k is decoded while the first
+//! two tiles are multiplied by it (`fresh.rs`).
 
 use std::arch::asm;
+use std::marker::PhantomData;
 
+use super::fresh::{Decode, HalfTable, SignedTable, WholeTable};
 use super::tiles::Tiles;
 use super::{Amx, refusal};
-use crate::float::bf16::{Bf16, Bf16Entry, PanelStep, TOKENS, TileSums, Work, XStep};
+use crate::float::bf16::{Bf16, Bf16Entry, Fresh, PanelStep, TOKENS, TileSums, Work, XStep};
 use crate::isa::{Isa, with_features};
 use crate::x86::avx512::transpose;
 use crate::x86::avx512vbmi::bf16::{Line, run, store};
@@ -16,21 +20,23 @@ use crate::x86::avx512vbmi::bf16::{Line, run, store};
 pub(crate) static ENTRY: Bf16Entry = Bf16Entry {
     features: Amx::FEATURES,
     refusal,
-    side: MatrixTiles::SIDE,
+    side: 2,
     from: 5,
-    // Of an L2 of 2 MiB.
-    x_bytes: 1536 << 10,
-    run: run::<MatrixTiles>,
+    // Of an L2 of 2 MiB, which also holds codes to come. (With 3,072 columns 192 tokens; 128 are no slower, 256 a sixth.)
+    x_bytes: 1152 << 10,
+    run: run::<MatrixTiles<HalfTable>, MatrixTiles<WholeTable>, MatrixTiles<SignedTable>>,
 };
 
-struct MatrixTiles;
+/// With what decodes a block of k.
+struct MatrixTiles<F>(PhantomData<F>);
 
-impl Bf16 for MatrixTiles {
+impl<F: Decode> Bf16 for MatrixTiles<F> {
     type Isa = Amx;
     type Session = Tiles;
     type Line = Line;
     const SIDE: usize = 2;
     const TILES: usize = 2;
+    const FRESH: Option<fn(&Tiles, &mut Fresh<'_>, &mut [TileSums])> = Some(F::fresh);
 
     #[inline(always)]
     fn begin(isa: Amx) -> Tiles {

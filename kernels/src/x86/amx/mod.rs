@@ -3,6 +3,7 @@
 //! F32 and products of few tokens are those of `avx512vbmi`.
 
 pub(crate) mod bf16;
+mod fresh;
 pub(crate) mod i8i8;
 mod tiles;
 

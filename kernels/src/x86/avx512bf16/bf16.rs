@@ -19,7 +19,7 @@ pub(crate) static ENTRY: Bf16Entry = Bf16Entry {
     // As many as gemm is for in F32.
     from: 9,
     x_bytes: 512 << 10,
-    run: run::<Pairs>,
+    run: run::<Pairs, Pairs, Pairs>,
 };
 
 struct Pairs;

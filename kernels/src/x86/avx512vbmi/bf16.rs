@@ -25,24 +25,28 @@ unsafe impl HasVbmi for super::Avx512Vbmi {}
 /// Two steps of a row.
 pub(crate) type Line = [__m512i; 2];
 
-/// What an entry runs: it chooses the decoder.
+/// What an entry runs: it chooses the decoder, and what is beside it: for half a table, a whole one, and one with signs.
 ///
 /// # Safety
 /// As [`gemm`].
-pub(crate) unsafe fn run<B: Bf16<Isa: HasVbmi, Line = Line>>(
+pub(crate) unsafe fn run<H, W, S>(
     w: &Weights<'_>,
     x: &[XStep],
     to: &mut [[f32; ROWS]],
     scratch: &mut Scratch<'_>,
-) {
+) where
+    H: Bf16<Isa: HasVbmi, Line = Line>,
+    W: Bf16<Isa: HasVbmi, Line = Line>,
+    S: Bf16<Isa: HasVbmi, Line = Line>,
+{
     // SAFETY: the caller's promise.
     unsafe {
         if w.sign_magnitude() {
-            gemm::<B, HalfTable>(w, x, to, scratch);
+            gemm::<H, HalfTable>(w, x, to, scratch);
         } else if w.signed() {
-            gemm::<B, WholeTable<true>>(w, x, to, scratch);
+            gemm::<S, WholeTable<true>>(w, x, to, scratch);
         } else {
-            gemm::<B, WholeTable<false>>(w, x, to, scratch);
+            gemm::<W, WholeTable<false>>(w, x, to, scratch);
         }
     }
 }
