@@ -10,6 +10,9 @@ use half::{bf16, f16};
 pub trait Element: bytemuck::Pod + Send + Sync + private::Sealed {
     /// The type's name: `f32`, `f16`, `bf16`.
     const NAME: &'static str;
+    /// Whether all values are numbers of bf16.
+    #[doc(hidden)]
+    const IS_BF16: bool = false;
 
     /// The value as f32 (exact).
     fn to_f32(self) -> f32;
@@ -93,6 +96,7 @@ impl Element for f16 {
 
 impl Element for bf16 {
     const NAME: &'static str = "bf16";
+    const IS_BF16: bool = true;
 
     fn to_f32(self) -> f32 {
         self.to_f32()
@@ -132,6 +136,7 @@ pub struct Unaligned<T>(pub T);
 
 impl<T: Element> Element for Unaligned<T> {
     const NAME: &'static str = T::NAME;
+    const IS_BF16: bool = T::IS_BF16;
 
     fn to_f32(self) -> f32 {
         let Self(value) = self;

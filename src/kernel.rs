@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use lutmul_kernels as kernels;
 
 use crate::error::{Error, Result};
+use crate::mode::Mode;
 use crate::weights::Weights;
 
 /// The code for one vector unit, which this CPU can run: there is no other way to get one than by detection.
@@ -156,7 +157,7 @@ impl KernelInfo {
 
     /// How it decodes these weights in mode F32: the name of a lookup or of a closed form.
     pub fn decoder(self, w: &Weights<'_>) -> &'static str {
-        self.0.decoder(&w.float(0..0))
+        self.0.decoder(&w.float(0..0, Mode::F32))
     }
 }
 

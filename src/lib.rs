@@ -71,9 +71,21 @@
 //! - Rounding mode and flushing of subnormal numbers at their defaults are a precondition, as they are for
 //!   all Rust code; [`check_environment`] finds out, [`reset_environment`] restores them.
 //!
+//! # What BF16 mode promises
+//!
+//! In [`Mode::Bf16`] x is rounded to bf16, half to even, subnormal numbers kept, and so are the table's entries
+//! ([`Lut::bf16`]: FP8, int8 and QINS linear are exact in it). Products are exact, sums are f32 in any order, and scales
+//! multiply sums or weights in f32.
+//!
+//! - All that F32 promises of threads, ranges, NaN and infinity holds. A kernel may take subnormal numbers for 0, which
+//!   the bound knows; that times infinity is NaN.
+//! - The error of an output is at most `Σ|x − x̂|·|W| + γ_{k+4}(2u) · Σ|x·W|` and terms of `2⁻¹²⁶` ([`bound`](mod@bound) has
+//!   them); what rounding costs a table, if anything, is apart. Products and sums of integers that f32 holds are exact.
+//! - A CPU without instructions for bf16, or on which they are slower, runs the kernels of F32 on the rounded x.
+//!
 //! # What integer modes promise
 //!
-//! In all modes but [`Mode::F32`] a token x becomes integers X and a scale
+//! In all modes but [`Mode::F32`] and [`Mode::Bf16`] a token x becomes integers X and a scale
 //! `sx`, the table integers L and a step `sl` (its [image](Lut::image)), and
 //!
 //! ```text

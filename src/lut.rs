@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
-use lutmul_kernels::{ClosedForm, PLANES, QuantisedTable, Table};
+use lutmul_kernels::{ClosedForm, PLANES, Planes, QuantisedTable, Table};
 
 /// A table of 256 `f32`, the values that codes stand for (before sign and scale).
 ///
@@ -22,6 +22,8 @@ struct Prepared {
     /// The most bytes of the image.
     image_bytes: usize,
     image: OnceLock<QuantisedTable>,
+    /// What mode BF16 has for it, where that is another table.
+    bf16: OnceLock<Lut>,
 }
 
 impl Lut {
@@ -45,7 +47,13 @@ impl Lut {
 
     fn prepared(table: Table, image_bytes: usize) -> Self {
         let finite = table.values.iter().all(|v| v.is_finite());
-        Self(Arc::new(Prepared { table, finite, image_bytes, image: OnceLock::new() }))
+        Self(Arc::new(Prepared {
+            table,
+            finite,
+            image_bytes,
+            image: OnceLock::new(),
+            bf16: OnceLock::new(),
+        }))
     }
 
     /// Builds a table from a formula that is known to be finite for code 255.
@@ -189,6 +197,34 @@ impl Lut {
     /// [`Lut::with_wide_image`] three bytes come next.
     pub fn image(&self) -> &QuantisedTable {
         self.0.image.get_or_init(|| QuantisedTable::new(&self.0.table, self.0.image_bytes))
+    }
+
+    /// The table of mode [`Bf16`](crate::Mode::Bf16): entries rounded to bf16, half to even. A finite one stays finite: what
+    /// would become infinite is bf16's largest number, 3.39e38.
+    ///
+    /// FP8, int8 and QINS linear are exact in bf16: it is the table itself then.
+    ///
+    /// ```
+    /// use lutmul::Lut;
+    ///
+    /// let e4m3 = Lut::e4m3();
+    /// assert_eq!(e4m3.bf16(), &e4m3);
+    /// let thirds = Lut::new(&std::array::from_fn(|c| c as f32 / 3.0))?;
+    /// assert_eq!(thirds.bf16().entry(1), 0.333984375);
+    /// # Ok::<(), lutmul::Error>(())
+    /// ```
+    pub fn bf16(&self) -> &Self {
+        if self.0.table.needed == Planes::Two {
+            return self;
+        }
+        self.0.bf16.get_or_init(|| {
+            let round = |v: f32| {
+                let nearest = half::bf16::from_f32(v);
+                let most = half::bf16::MAX.to_f32().copysign(v);
+                if v.is_finite() && !nearest.is_finite() { most } else { nearest.to_f32() }
+            };
+            Self::new(&self.values().map(round)).expect("what is finite stays finite")
+        })
     }
 
     /// The same table with an [image](Lut::image) of three bytes where two are not exact.

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 
 /// How activations and sums are represented.
 ///
-/// In all modes but F32 the sum is exact: activations are integers, the table is its fixed-point
+/// In all modes but F32 and Bf16 the sum is exact: activations are integers, the table is its fixed-point
 /// [image](crate::Lut::image), and the one rounding at the end is stated in the
 /// [crate's documentation](crate). So results have the same bits on every CPU, at every thread count and
 /// batch size.
@@ -20,6 +20,11 @@ pub enum Mode {
     /// and the scales: threads and row ranges never change a bit.
     #[default]
     F32,
+    /// x and table entries are rounded to bf16; their products are exact, and sums are f32, with IEEE propagation
+    /// of NaN and infinity.
+    ///
+    /// Sums are in an order as in F32; products of two matrices of bf16 are what CPUs have instructions for.
+    Bf16,
     /// Activations of 24 bits (±8,290,687), one scale a token: as exact as f32.
     A24,
     /// Activations of 16 bits (±32,512), one scale a token.
@@ -33,12 +38,13 @@ pub enum Mode {
 
 impl Mode {
     /// All modes.
-    pub const ALL: [Self; 5] = [Self::F32, Self::A24, Self::A16, Self::A8, Self::A8T];
+    pub const ALL: [Self; 6] = [Self::F32, Self::Bf16, Self::A24, Self::A16, Self::A8, Self::A8T];
 
     /// The name that options, JSON and documents use.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
+            Self::Bf16 => "bf16",
             Self::A24 => "a24",
             Self::A16 => "a16",
             Self::A8 => "a8",
@@ -48,13 +54,13 @@ impl Mode {
 
     /// Whether sums are exact integers.
     pub fn is_integer(self) -> bool {
-        self != Self::F32
+        !matches!(self, Self::F32 | Self::Bf16)
     }
 
     /// Base-255 digits of an activation.
     pub(crate) fn digits(self) -> usize {
         match self {
-            Self::F32 => 0,
+            Self::F32 | Self::Bf16 => 0,
             Self::A8T => 1,
             // A8's digit times its multiplier is at most 127 · 255.
             Self::A8 | Self::A16 => 2,
@@ -77,7 +83,7 @@ impl Mode {
     /// The integer that a token's largest magnitude becomes.
     pub(crate) fn limit(self) -> i32 {
         match self {
-            Self::F32 => 0,
+            Self::F32 | Self::Bf16 => 0,
             Self::A8T => 127,
             Self::A8 => 127 * 255,
             Self::A16 => 32_512,

@@ -10,6 +10,7 @@ use crate::bytes::Bytes;
 use crate::error::{Error, Result, area};
 use crate::kernel::Kernel;
 use crate::lut::Lut;
+use crate::mode::Mode;
 use crate::options::Threads;
 use crate::scales::Scales;
 
@@ -19,7 +20,7 @@ pub enum NonFinite {
     /// An error that names tensor, row and column, found by one scan before the first product.
     #[default]
     Reject,
-    /// IEEE 754 propagation: such weights make outputs NaN or infinite (F32 mode only).
+    /// IEEE 754 propagation: such weights make outputs NaN or infinite (modes F32 and BF16 only).
     Propagate,
 }
 
@@ -241,8 +242,8 @@ impl<'a> Weights<'a> {
         self.group
     }
 
-    /// Some rows, as F32 kernels take them. With [`GroupIndex::Odd`], and without columns, scales are left at 1.
-    pub(crate) fn float(&self, rows: Range<usize>) -> float::Weights<'_> {
+    /// Some rows, as the kernels of F32 and BF16 take them. With [`GroupIndex::Odd`], and without columns, scales are left at 1.
+    pub(crate) fn float(&self, rows: Range<usize>, mode: Mode) -> float::Weights<'_> {
         let (block_rows, _) = self.scales.granularity().block((self.n, self.k));
         let (values, groups) = match &self.groups {
             _ if self.k == 0 => (&[1.0][..], Groups::Whole),
@@ -255,7 +256,7 @@ impl<'a> Weights<'a> {
         let odd = matches!(self.groups, GroupIndex::Odd) || self.k == 0;
         float::Weights {
             codes: self.rows(rows.clone(), 0..self.k),
-            table: self.lut.table(),
+            table: if mode == Mode::Bf16 { self.lut.bf16() } else { &self.lut }.table(),
             finite: self.lut.is_finite() || self.non_finite == NonFinite::Reject,
             scales: float::Scales {
                 values,

@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 
 use common::bad::{ones, text};
 use common::kernels::kernels;
-use common::{GRANULARITIES, all_tables, contract, weights};
+use common::{GRANULARITIES, all_tables, contract, in_mode, weights};
 use lutmul::bound::error_bound;
 use lutmul::{
-    Context, Granularity, Lut, MatMut, MatRef, Mode, Options, Scales, Threads, Weights, reference,
+    Context, Granularity, Lut, MatMut, MatRef, Mode, Options, Scales, Threads, Weights, bf16,
+    reference,
 };
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -36,7 +37,7 @@ fn activations(rng: &mut StdRng, kind: &str, len: usize) -> (Vec<f32>, f32) {
         "outliers" => (of(&mut |i, x| if i % 61 == 7 { 500.0 * x } else { x }), 1.0),
         "subnormal" => (of(&mut |_, x| x * f32::MIN_POSITIVE), 1.0),
         "mixed" => (of(&mut |i, x| x * [1.0, 1e-20, 1e-42][i % 3]), 1.0),
-        "large" => (of(&mut |i, x| if i % 70 == 3 { f32::MAX } else { 1e30 * x }), 1e-9),
+        "large" => (of(&mut |i, x| if i % 70 == 3 { bf16::MAX.to_f32() } else { 1e30 * x }), 1e-9),
         "zeros" => (vec![0.0; len], 1.0),
         other => panic!("{other}"),
     }
@@ -91,6 +92,8 @@ fn every_kernel_keeps_the_bounds() {
             .expect("weights");
         let exact = reference::matmul(&w, &x, m).expect("a reference");
         let with_image = image_product(&w, &x);
+        let (rounded, _) = in_mode(&w, &x, Mode::Bf16);
+        let with_rounded = reference::matmul(&rounded, &x, m).expect("a reference");
         let odd = granularity.block((n, k)).1;
         for mode in Mode::ALL {
             if mode.is_integer() && odd < k && !odd.is_multiple_of(32) {
@@ -107,7 +110,11 @@ fn every_kernel_keeps_the_bounds() {
                     let bound = bounds[i];
                     // What f64 rounds in the sums to compare with.
                     let rounded = (k + 8) as f64 * f64::EPSILON * exact.abs_sum[i];
-                    let of_mode = if mode.is_integer() { with_image[i] } else { exact.y[i] };
+                    let of_mode = match mode {
+                        Mode::F32 => exact.y[i],
+                        Mode::Bf16 => with_rounded.y[i],
+                        _ => with_image[i],
+                    };
                     let beyond = |exact: f64, bound: f64| {
                         let error = (f64::from(y) - exact).abs();
                         bound.is_finite() && (error.is_nan() || error > bound + rounded)
@@ -137,7 +144,7 @@ fn every_kernel_keeps_the_bounds() {
     for ((kind, mode), [finite, all]) in finite {
         // Sums without their scales leave the range of f32 before those with them do.
         let least = match (kind, mode) {
-            ("large", "f32") => 0.05,
+            ("large", "f32" | "bf16") => 0.05,
             ("large", _) => 0.8,
             _ => 1.0,
         };
@@ -193,6 +200,59 @@ fn f32_comes_within_a_factor_of_its_bound() {
     }
 }
 
+/// Activations in the middle between two numbers of bf16 are as far from both as can be.
+#[test]
+fn bf16_comes_close_to_its_bound() {
+    let (m, k) = (40, 3072);
+    let w = ones(2, k);
+    let x = vec![1.0 + 2f32.powi(-8); m * k];
+    let from = MatRef::new(&x, (m, k)).expect("x");
+    let bound = error_bound(&w, 0..2, from, Mode::Bf16).expect("bounds")[0].arithmetic;
+    let exact = reference::matmul(&w, &x, m).expect("a reference").y[0];
+    for kernel in kernels() {
+        for y in product(&w, &x, &Options::new().with_kernel(kernel).with_mode(Mode::Bf16)) {
+            let reached = (f64::from(y) - exact).abs() / bound;
+            assert!((0.8..=1.0).contains(&reached), "{}: {reached}", kernel.name());
+        }
+    }
+}
+
+/// Sums whose terms, or whose factors, are subnormal: kernels may take them for 0, and no more.
+#[test]
+fn bf16_knows_what_is_flushed() {
+    let (n, k) = (3, 128);
+    let tiny = |power: i32| f32::from_bits(1 << (149 + power));
+    let entries = [1.0, tiny(-127), 1.5 * tiny(-127), 2f32.powi(-70)];
+    let lut = Lut::new(&std::array::from_fn(|c| entries[c % 4])).expect("a table");
+    let mut lost = 0;
+    for (code, x) in [(0, tiny(-127)), (1, 1.0), (2, 3.0), (3, 2f32.powi(-57))] {
+        for m in [1, 40] {
+            let scales = Scales::tensor(2f32.powi(60), (n, k)).expect("a scale");
+            let w = Weights::new(vec![code; n * k], (n, k), lut.clone(), scales);
+            let (w, x) = (w.expect("weights"), vec![x; m * k]);
+            let from = MatRef::new(&x, (m, k)).expect("x");
+            let bounds = error_bound(&w, 0..n, from, Mode::Bf16).expect("bounds");
+            let exact = reference::matmul(&w, &x, m).expect("a reference");
+            for kernel in kernels() {
+                let y = product(&w, &x, &Options::new().with_kernel(kernel).with_mode(Mode::Bf16));
+                for (i, y) in y.into_iter().enumerate() {
+                    let error = (f64::from(y) - exact.y[i]).abs();
+                    let (name, most) = (kernel.name(), bounds[i].arithmetic);
+                    assert!(
+                        error <= most,
+                        "{name}, {code}, {m}: {y:e} for {:e}, {most:e}",
+                        exact.y[i]
+                    );
+                    // Not by orders of magnitude more than all that there is.
+                    assert!(most <= 12.0 * exact.y[i], "{most:e}, {:e}", exact.y[i]);
+                    lost += usize::from(y == 0.0);
+                }
+            }
+        }
+    }
+    println!("{lost} sums are 0");
+}
+
 /// The factor bounds the bounds of any token, and is what they reach for the worst of them.
 #[test]
 fn the_factor_is_a_bound_of_the_bounds() {
@@ -202,8 +262,12 @@ fn the_factor_is_a_bound_of_the_bounds() {
             let (n, k) = (4, 320);
             let w = weights(&mut rng, (n, k), &lut, signed, Granularity::Group(32));
             let image = w.lut().image();
+            let (rounded, _) = in_mode(&w, &[], Mode::Bf16);
+            let same =
+                |a: &Lut, b: &Lut| a.values().map(f32::to_bits) == b.values().map(f32::to_bits);
             let mut x = activations(&mut rng, "outliers", 2 * k).0;
-            x[k..].fill(-3.0);
+            // As far from a bf16 as can be, too.
+            x[k..].fill(-1.0 - 2f32.powi(-8));
             let from = MatRef::new(&x, (2, k)).expect("x");
             let bounds = error_bound(&w, 0..n, from, mode).expect("bounds");
             for (i, bound) in bounds.into_iter().enumerate() {
@@ -212,6 +276,7 @@ fn the_factor_is_a_bound_of_the_bounds() {
                     let code = w.codes()[row * k + col];
                     let entry = match mode {
                         Mode::F32 => f64::from(w.lut().entry(code).abs()),
+                        Mode::Bf16 => f64::from(rounded.lut().entry(code).abs()),
                         _ => f64::from(image.magnitude(code)) * image.step,
                     };
                     entry * f64::from(w.scales().at(row, col))
@@ -223,12 +288,14 @@ fn the_factor_is_a_bound_of_the_bounds() {
                 // Where all magnitudes are the largest, but for the number of groups and subnormals.
                 assert!(token == 0 || bound.arithmetic >= 0.99 * most - 1e-35, "{name}, {mode}");
                 let scales: f64 = (0..k).map(|col| f64::from(w.scales().at(row, col))).sum();
-                let half = f64::from(max) * image.step / 2.0 * scales * (1.0 + 1e-9);
-                assert!(bound.image <= half, "{name}, {mode}: {bound:?}, {half:e}");
-                assert!(
-                    (bound.image == 0.0) == (mode == Mode::F32 || image.exact),
-                    "{name}, {mode}"
-                );
+                let (largest, exact) = match mode {
+                    Mode::F32 => (0.0, true),
+                    Mode::Bf16 => (norm / 255.0, same(rounded.lut(), w.lut())),
+                    _ => (image.step / 2.0 * scales, image.exact),
+                };
+                let largest = f64::from(max) * largest * (1.0 + 1e-9);
+                assert!(bound.image <= largest, "{name}, {mode}: {bound:?}, {largest:e}");
+                assert!((bound.image == 0.0) == exact, "{name}, {mode}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Every kernel against the definition in f64: the bound of F32 mode, and exactness where all
+//! Every kernel against the definition in f64: the bounds of F32 and BF16 modes, and exactness where all
 //! products and sums are integers that f32 holds.
 
 mod common;
@@ -8,11 +8,10 @@ use common::with_signs;
 use std::collections::BTreeSet;
 
 use common::kernels::{kernels, wanted};
-use common::{GRANULARITIES, activations, bound, tables, weights};
+use common::{FLOATS, GRANULARITIES, activations, bound, bounds, in_mode, tables, weights};
 use lutmul::{
     Activation, Context, Epilogue, Granularity, KernelInfo, MatMut, MatRef, Mode, Options, Plan,
-    Scales, Shape, Threads, Weights,
-    reference::{self, Product},
+    Scales, Shape, Threads, Weights, reference,
 };
 
 /// Multiplies into a buffer of NaN, so that whatever is not written shows.
@@ -24,20 +23,31 @@ fn product(w: &Weights<'_>, x: &[f32], m: usize, options: &Options) -> Vec<f32> 
     y
 }
 
-/// Compares all outputs with the reference; says how many are beyond the bound, and the first.
-fn compare(expected: &Product, k: usize, y: &[f32]) -> Option<String> {
-    let beyond = |i: &usize| {
-        let error = (f64::from(y[*i]) - expected.y[*i]).abs();
-        error.is_nan() || error > bound(k, expected.abs_sum[*i])
-    };
-    let bad: Vec<usize> = (0..y.len()).filter(beyond).collect();
-    let first = *bad.first()?;
-    Some(format!(
-        "{} outputs beyond the bound, first {first}: {} for {}",
-        bad.len(),
-        y[first],
-        expected.y[first]
-    ))
+/// What a mode of floats should give.
+struct Expected {
+    y: Vec<f64>,
+    bounds: Vec<f64>,
+}
+
+impl Expected {
+    fn new(mode: Mode, w: &Weights<'_>, x: &[f32], m: usize) -> Self {
+        let (w, x) = in_mode(w, x, mode);
+        let product = reference::matmul(&w, &x, m).expect("a reference");
+        let bounds = bounds(mode, &w, &x, &product.abs_sum);
+        Self { y: product.y, bounds }
+    }
+
+    /// Compares all outputs; says how many are beyond their bounds, and the first.
+    fn compare(&self, y: &[f32]) -> Option<String> {
+        let beyond = |i: &usize| {
+            let error = (f64::from(y[*i]) - self.y[*i]).abs();
+            error.is_nan() || error > self.bounds[*i]
+        };
+        let bad: Vec<usize> = (0..y.len()).filter(beyond).collect();
+        let first = *bad.first()?;
+        let (got, right) = (y[first], self.y[first]);
+        Some(format!("{} outputs beyond the bound, first {first}: {got} for {right}", bad.len()))
+    }
 }
 
 #[test]
@@ -61,23 +71,28 @@ fn every_kernel_keeps_the_bound() {
         for j in 0..tables().len() {
             // Pairwise: each table meets each granularity at some shape of each kind.
             let granularity = |g: usize| GRANULARITIES[(i + 2 * j + 3 * g) % GRANULARITIES.len()];
-            cases.extend((0..3).map(|g| (shape, j, granularity(g))));
+            // BF16 with one of the three.
+            let modes = |g: usize| if g == (i + j) % 3 { &FLOATS[..] } else { &FLOATS[..1] };
+            cases.extend((0..3).map(|g| (shape, j, granularity(g), modes(g))));
         }
     }
     let (mut failures, mut ran) = (Vec::new(), BTreeSet::new());
     let cases = common::thin("shape × table × granularity", cases, 17);
-    for ((m, n, k), table, granularity) in cases {
+    for ((m, n, k), table, granularity, modes) in cases {
         let (name, lut, signed) = tables().swap_remove(table);
         let x = activations(&mut rng, m * k);
         let w = weights(&mut rng, (n, k), &lut, signed, granularity);
-        let expected = reference::matmul(&w, &x, m).expect("a reference");
-        for kernel in kernels() {
-            let y =
-                product(&w, &x, m, &Options::new().with_kernel(kernel).with_threads(Threads::One));
-            ran.insert(kernel.name());
-            if let Some(why) = compare(&expected, k, &y) {
-                let kernel = kernel.name();
-                failures.push(format!("{kernel}, {name}, {granularity}, {m}×{n}×{k}: {why}"));
+        for mode in modes.iter().copied() {
+            let expected = Expected::new(mode, &w, &x, m);
+            for kernel in kernels() {
+                let options =
+                    Options::new().with_kernel(kernel).with_threads(Threads::One).with_mode(mode);
+                let y = product(&w, &x, m, &options);
+                ran.insert(kernel.name());
+                if let Some(why) = expected.compare(&y) {
+                    let what = format!("{name}, {granularity}, {m}×{n}×{k}");
+                    failures.push(format!("{}, {mode}, {what}: {why}", kernel.name()));
+                }
             }
         }
     }
@@ -105,10 +120,14 @@ fn integers_are_exact() {
             let x: Vec<f32> =
                 activations(&mut rng, m * k).iter().map(|x| (x * 3.0).round()).collect();
             let expected = reference::matmul(&w, &x, m).expect("a reference");
-            for kernel in kernels() {
-                let y = product(&w, &x, m, &Options::new().with_kernel(kernel));
+            // Entries of two bytes beyond 256 are no bf16.
+            let exact = |mode: &Mode| *mode == Mode::F32 || *lut.bf16() == lut;
+            for (mode, kernel) in
+                FLOATS.into_iter().filter(exact).flat_map(|mode| kernels().map(move |k| (mode, k)))
+            {
+                let y = product(&w, &x, m, &Options::new().with_kernel(kernel).with_mode(mode));
                 let y: Vec<f64> = y.into_iter().map(f64::from).collect();
-                assert_eq!(y, expected.y, "{}, {m}×{n}×{k}", kernel.name());
+                assert_eq!(y, expected.y, "{}, {mode}, {m}×{n}×{k}", kernel.name());
             }
         }
     }
@@ -134,16 +153,18 @@ fn large_scales_do_not_overflow() {
                     .and_then(|w| with_signs(w, signs))
                     .expect("weights");
                 let x: Vec<f32> = activations(&mut rng, m * k).iter().map(|x| x * 1e-9).collect();
-                let expected = reference::matmul(&w, &x, m).expect("a reference");
-                for kernel in kernels() {
-                    let y = product(&w, &x, m, &Options::new().with_kernel(kernel));
-                    let wrong = compare(&expected, k, &y);
-                    assert_eq!(
-                        wrong,
-                        None,
-                        "{}, {name}, {granularity}, {m}×{n}×{k}",
-                        kernel.name()
-                    );
+                for mode in FLOATS {
+                    let expected = Expected::new(mode, &w, &x, m);
+                    for kernel in kernels() {
+                        let y =
+                            product(&w, &x, m, &Options::new().with_kernel(kernel).with_mode(mode));
+                        let wrong = expected.compare(&y);
+                        let kernel = kernel.name();
+                        assert_eq!(
+                            wrong, None,
+                            "{kernel}, {mode}, {name}, {granularity}, {m}×{n}×{k}"
+                        );
+                    }
                 }
             }
         }

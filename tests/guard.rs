@@ -12,8 +12,8 @@ use std::ptr::NonNull;
 
 use common::contract::MODES;
 use common::kernels::kernels;
-use common::{GRANULARITIES, activations, tables};
-use lutmul::{Bytes, Context, MatMut, MatRef, Mode, Options, Threads, Weights};
+use common::{FLOATS, GRANULARITIES, activations, tables};
+use lutmul::{Bytes, Context, MatMut, MatRef, Options, Threads, Weights};
 
 /// Where a buffer lies between its guards.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -125,10 +125,11 @@ fn no_byte_beyond_the_buffers() {
                 guarded_x.copy_from_slice(&x);
 
                 for kernel in kernels() {
-                    // F32 every other time; integer modes, where they take these groups, in turn.
+                    // Floats every other time; integer modes, where they take these groups, in turn.
                     let (_, group) = granularity.block((n, k));
                     let integer = (i + j + t) % 2 == 1 && (group >= k || group.is_multiple_of(32));
-                    let mode = if integer { MODES[(i + j) / 2 % MODES.len()] } else { Mode::F32 };
+                    let floats = FLOATS[(i + j / 2 + t) % FLOATS.len()];
+                    let mode = if integer { MODES[(i + j) / 2 % MODES.len()] } else { floats };
                     let options = Options::new()
                         .with_kernel(kernel)
                         .with_threads(Threads::One)

@@ -113,17 +113,19 @@ fn propagation_is_that_of_ieee_754() {
                     (x[2 * k], x[5 * k + k / 2]) = (f32::NAN, f32::NEG_INFINITY);
                 }
                 let expected = reference::matmul(&w, &x, m).expect("a reference");
-                for kernel in kernels() {
+                for (mode, kernel) in
+                    common::FLOATS.into_iter().flat_map(|mode| kernels().map(move |k| (mode, k)))
+                {
                     let mut y = vec![BEFORE; m * n];
                     let (from, to) = (MatRef::new(&x, (m, k)), MatMut::new(&mut y, (m, n)));
                     let (from, to) = (from.expect("x"), to.expect("y"));
-                    let options = one_thread(kernel);
+                    let options = one_thread(kernel).with_mode(mode);
                     w.matmul(from, to, &mut Context::from(options)).expect("a product");
                     for (at, (y, expected)) in y.iter().zip(&expected.y).enumerate() {
                         count += 1;
                         assert!(
                             same_class(f64::from(*y), *expected),
-                            "{}, {name}, {granularity}, {m}×{n}×{k}: {y} for {expected} at {at}",
+                            "{}, {mode}, {name}, {granularity}, {m}×{n}×{k}: {y} for {expected} at {at}",
                             kernel.name()
                         );
                     }
@@ -154,7 +156,8 @@ fn integer_modes_refuse_what_they_cannot_do() {
         );
         let nan = nan.with_non_finite(NonFinite::Propagate);
         let message = fails(&mut [BEFORE; 6], |y| multiply(&nan, &[1.0; 70], y));
-        let expected = "gate: NaN and infinity can be propagated in mode f32 only, not in";
+        let expected =
+            "gate: NaN and infinity can be propagated in modes f32 and bf16 only, not in";
         assert_eq!(message, format!("{expected} {mode}"));
         let scales = Scales::new(vec![1.0; 24], (6, 70), Granularity::Group(20)).expect("scales");
         let odd = Weights::new(vec![1; 420], (6, 70), Lut::int8(), scales).expect("weights");
@@ -191,19 +194,22 @@ fn padding_does_not_leak() {
             for (m, n, k) in [(1, 3, 1), (1, 9, 65), (4, 3, 127), (9, 3, 63), (20, 49, 100)] {
                 let w = common::weights(&mut rng, (n, k), &lut, true, Granularity::Group(16));
                 let x = activations(&mut rng, m * k);
-                let expected = reference::matmul(&w, &x, m).expect("a reference");
-                for kernel in kernels() {
+                for (mode, kernel) in
+                    common::FLOATS.into_iter().flat_map(|mode| kernels().map(move |k| (mode, k)))
+                {
+                    let (rounded, of_mode) = common::in_mode(&w, &x, mode);
+                    let expected = reference::matmul(&rounded, &of_mode, m).expect("a reference");
+                    let bounds = common::bounds(mode, &rounded, &of_mode, &expected.abs_sum);
                     for policy in [NonFinite::Reject, NonFinite::Propagate] {
                         let w = w.clone().with_non_finite(policy);
                         let mut y = vec![f32::NAN; m * n];
                         let (from, to) = (MatRef::new(&x, (m, k)), MatMut::new(&mut y, (m, n)));
                         let (from, to) = (from.expect("x"), to.expect("y"));
-                        let options = one_thread(kernel);
+                        let options = one_thread(kernel).with_mode(mode);
                         w.matmul(from, to, &mut Context::from(options)).expect("a product");
-                        for ((y, expected), sum) in y.iter().zip(&expected.y).zip(&expected.abs_sum)
-                        {
-                            let error = (f64::from(*y) - expected).abs();
-                            assert!(error <= common::bound(k, *sum), "{} {y}", kernel.name());
+                        for (i, y) in y.iter().enumerate() {
+                            let error = (f64::from(*y) - expected.y[i]).abs();
+                            assert!(error <= bounds[i], "{}, {mode}: {y}", kernel.name());
                         }
                     }
                 }

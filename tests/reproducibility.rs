@@ -1,4 +1,4 @@
-//! What F32 mode promises: threads and row ranges never change a bit, nor do strides or borrowed
+//! What the modes of floats promise: threads and row ranges never change a bit, nor do strides or borrowed
 //! and unaligned bytes.
 
 mod common;
@@ -6,7 +6,7 @@ mod common;
 use common::with_signs;
 
 use common::kernels::kernels;
-use common::{GRANULARITIES, activations, tables, weights};
+use common::{FLOATS, GRANULARITIES, activations, tables, weights};
 use lutmul::{Activations, Context, MatMut, MatRef, Options, Threads, Weights, bf16, f16};
 
 fn bits(y: &[f32]) -> Vec<u32> {
@@ -25,13 +25,15 @@ fn threads_ranges_strides_and_alignment_never_change_a_bit() {
             let w = weights(&mut rng, (n, k), &lut, signed, GRANULARITIES[i % GRANULARITIES.len()]);
             let x = activations(&mut rng, m * k);
             let x = MatRef::new(&x, (m, k)).expect("x");
-            for kernel in kernels() {
-                let options = Options::new().with_kernel(kernel);
+            for (mode, kernel) in
+                FLOATS.into_iter().flat_map(|mode| kernels().map(move |k| (mode, k)))
+            {
+                let options = Options::new().with_kernel(kernel).with_mode(mode);
                 let one = options.with_threads(Threads::One);
                 let mut context = Context::from(one);
                 let mut expected = vec![f32::NAN; m * n];
                 w.matmul(x, &mut expected, &mut context).expect("a product");
-                let what = format!("{name}, {}, {m}×{n}×{k}", kernel.name());
+                let what = format!("{name}, {mode}, {}, {m}×{n}×{k}", kernel.name());
 
                 for pool in &pools {
                     let mut y = vec![f32::NAN; m * n];

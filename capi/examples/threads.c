@@ -52,7 +52,7 @@ int main(void) {
   lutmul_matrix original = {w, N, K, 0, LUTMUL_F32, 0}, from = {x, M, K, 0, LUTMUL_F32, 0};
   lutmul_matrix_mut to = {alone, M, N, 0, LUTMUL_F32, 0};
 
-  const char *modes[] = {"f32", "a24", "a16", "a8", "a8t"};
+  const char *modes[] = {"f32", "bf16", "a24", "a16", "a8", "a8t"};
   for (size_t mode = 0; mode < sizeof modes / sizeof *modes; mode++) {
     lutmul_options options = {sizeof options, NULL, modes[mode], 0};
     lutmul_workspace *workspace, *workspaces[THREADS];

@@ -4,8 +4,8 @@
 //
 // Words: n out features (rows of W), k in features (columns of W and x), m tokens (rows of x and y). A code is a
 // byte, an index into the table. A sign plane, which some formats have, has a bit for each weight. A scale is for
-// the whole matrix, a row, a group of a row or a block. A mode says how x and the sums are represented: "f32", or
-// one of the integer modes (see lutmul_options), which give the same bits on every CPU, with every kernel, number of
+// the whole matrix, a row, a group of a row or a block. A mode says how x and the sums are represented: "f32",
+// "bf16", or one of the integer modes (see lutmul_options), which give the same bits on every CPU, with every kernel, number of
 // threads, row range and m. README.md has formats, modes and bounds.
 //
 // STATUS. Every call that can fail returns a lutmul_status; LUTMUL_OK is 0. After a failure lutmul_last_error()
@@ -35,7 +35,7 @@
 // when the process forked stays in use in the child, for ever: LUTMUL_BUSY.
 //
 // FLOATING-POINT ENVIRONMENT. Integer modes refuse a thread that rounds in another direction than to nearest, or
-// flushes subnormal numbers to zero; mode "f32" and encoding take it as it is, and give other numbers then.
+// flushes subnormal numbers to zero; modes "f32", "bf16" and encoding take it as it is, and give other numbers then.
 //
 // MEMORY. A product allocates nothing. What it needs is in a workspace, and reserved before.
 //
@@ -161,8 +161,8 @@ typedef struct {
   const char *granularity;
   // What errors call the weights; NULL: "weights". Copied.
   const char *name;
-  // 1: codes in use whose entry is NaN or infinite are propagated as IEEE 754 says, in mode "f32" only. 0:
-  // they are an error, LUTMUL_NON_FINITE.
+  // 1: codes in use whose entry is NaN or infinite are propagated as IEEE 754 says, in modes "f32" and "bf16"
+  // only. 0: they are an error, LUTMUL_NON_FINITE.
   uint64_t propagate_non_finite;
 } lutmul_codes;
 
@@ -269,7 +269,7 @@ typedef struct {
   // The name of the kernel; NULL: what the environment variable LUTMUL_ISA names, or else the best that
   // this CPU can run.
   const char *kernel;
-  // The mode: "f32" (NULL, too), "a24", "a16", "a8" or "a8t".
+  // The mode: "f32" (NULL, too), "bf16", "a24", "a16", "a8" or "a8t".
   const char *mode;
   // Threads of the workspace's own, which lutmul_matmul and lutmul_matmul_packed hand their work to. 0 or
   // 1: none; the calling thread does it all. At most 1024.

@@ -48,8 +48,8 @@ pub struct lutmul_codes {
     pub granularity: *const c_char,
     /// What errors call the weights; NULL: "weights". Copied.
     pub name: *const c_char,
-    /// 1: codes in use whose entry is NaN or infinite are propagated as IEEE 754 says, in mode "f32" only. 0:
-    /// they are an error, LUTMUL_NON_FINITE.
+    /// 1: codes in use whose entry is NaN or infinite are propagated as IEEE 754 says, in modes "f32" and "bf16"
+    /// only. 0: they are an error, LUTMUL_NON_FINITE.
     pub propagate_non_finite: u64,
 }
 

@@ -24,7 +24,7 @@ pub struct lutmul_options {
     /// The name of the kernel; NULL: what the environment variable LUTMUL_ISA names, or else the best that
     /// this CPU can run.
     pub kernel: *const c_char,
-    /// The mode: "f32" (NULL, too), "a24", "a16", "a8" or "a8t".
+    /// The mode: "f32" (NULL, too), "bf16", "a24", "a16", "a8" or "a8t".
     pub mode: *const c_char,
     /// Threads of the workspace's own, which lutmul_matmul and lutmul_matmul_packed hand their work to. 0 or
     /// 1: none; the calling thread does it all. At most 1024.

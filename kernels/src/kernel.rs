@@ -5,10 +5,12 @@ use std::ops::Range;
 
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 use crate::aarch64 as arm;
+use crate::float::bf16::{self, Bf16Entry};
 use crate::float::{self, FloatEntry, Groups, Order};
 use crate::int::tiles::{self, TilesEntry, TilesOut, TilesScratch, TilesX};
 use crate::int::{self, Digits, IntEntry, Limbs, Operand};
 use crate::isa::Feature;
+use crate::table::Planes;
 use crate::weights::{LINE, MC};
 #[cfg(target_arch = "x86_64")]
 use crate::x86;
@@ -21,6 +23,10 @@ struct Entry {
     int: Operands,
     /// Matrix tiles, for more than a few tokens of the integer modes.
     tiles: Option<&'static TilesEntry>,
+    /// Instructions for bf16, for more than a few tokens of that mode.
+    bf16: Option<&'static Bf16Entry>,
+    /// Whether it is the best one where it can run: an instruction may be there and slow.
+    pays: fn() -> bool,
 }
 
 /// The operands of the integer modes.
@@ -43,6 +49,20 @@ static KERNELS: &[Entry] = &[
             words: &x86::avx512vbmi::i16::ENTRY,
         },
         tiles: Some(&x86::amx::i8i8::ENTRY),
+        bf16: Some(&x86::amx::bf16::ENTRY),
+        pays: || true,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Entry {
+        name: "avx512bf16",
+        float: &x86::avx512vbmi::f32::ENTRY,
+        int: Operands::Both {
+            bytes: &x86::avx512vbmi::u8i8::ENTRY,
+            words: &x86::avx512vbmi::i16::ENTRY,
+        },
+        tiles: None,
+        bf16: Some(&x86::avx512bf16::bf16::ENTRY),
+        pays: x86::avx512bf16::pays,
     },
     #[cfg(target_arch = "x86_64")]
     Entry {
@@ -53,6 +73,8 @@ static KERNELS: &[Entry] = &[
             words: &x86::avx512vbmi::i16::ENTRY,
         },
         tiles: None,
+        bf16: None,
+        pays: || true,
     },
     #[cfg(target_arch = "x86_64")]
     Entry {
@@ -60,6 +82,8 @@ static KERNELS: &[Entry] = &[
         float: &x86::avx512::f32::ENTRY,
         int: Operands::One(&x86::avx512::i16::ENTRY),
         tiles: None,
+        bf16: None,
+        pays: || true,
     },
     #[cfg(target_arch = "x86_64")]
     Entry {
@@ -67,6 +91,8 @@ static KERNELS: &[Entry] = &[
         float: &x86::avx2::f32::ENTRY,
         int: Operands::One(&x86::avxvnni::u8i8::ENTRY),
         tiles: None,
+        bf16: None,
+        pays: || true,
     },
     #[cfg(target_arch = "x86_64")]
     Entry {
@@ -74,6 +100,17 @@ static KERNELS: &[Entry] = &[
         float: &x86::avx2::f32::ENTRY,
         int: Operands::One(&x86::avx2::i16::ENTRY),
         tiles: None,
+        bf16: None,
+        pays: || true,
+    },
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    Entry {
+        name: "neon-bf16",
+        float: &arm::neon::f32::ENTRY,
+        int: Operands::One(&arm::i8mm::ENTRY),
+        tiles: None,
+        bf16: Some(&arm::bf16::ENTRY),
+        pays: || true,
     },
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
     Entry {
@@ -81,6 +118,8 @@ static KERNELS: &[Entry] = &[
         float: &arm::neon::f32::ENTRY,
         int: Operands::One(&arm::i8mm::ENTRY),
         tiles: None,
+        bf16: None,
+        pays: || true,
     },
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
     Entry {
@@ -88,6 +127,8 @@ static KERNELS: &[Entry] = &[
         float: &arm::neon::f32::ENTRY,
         int: Operands::One(&arm::dotprod::ENTRY),
         tiles: None,
+        bf16: None,
+        pays: || true,
     },
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
     Entry {
@@ -95,18 +136,24 @@ static KERNELS: &[Entry] = &[
         float: &arm::neon::f32::ENTRY,
         int: Operands::One(&arm::neon::i16::ENTRY),
         tiles: None,
+        bf16: None,
+        pays: || true,
     },
     Entry {
         name: "portable",
         float: &portable::ENTRY,
         int: Operands::One(&scalar::i16::ENTRY),
         tiles: None,
+        bf16: None,
+        pays: || true,
     },
     Entry {
         name: "scalar",
         float: &scalar::f32::ENTRY,
         int: Operands::One(&scalar::i16::ENTRY),
         tiles: None,
+        bf16: None,
+        pays: || true,
     },
     // After the scalar kernel, which runs everywhere: so these are never the best.
     #[cfg(all(target_arch = "x86_64", feature = "gather"))]
@@ -115,6 +162,8 @@ static KERNELS: &[Entry] = &[
         float: &x86::gather::AVX512,
         int: Operands::One(&scalar::i16::ENTRY),
         tiles: None,
+        bf16: None,
+        pays: || true,
     },
     #[cfg(all(target_arch = "x86_64", feature = "gather"))]
     Entry {
@@ -122,6 +171,8 @@ static KERNELS: &[Entry] = &[
         float: &x86::gather::AVX2,
         int: Operands::One(&scalar::i16::ENTRY),
         tiles: None,
+        bf16: None,
+        pays: || true,
     },
 ];
 
@@ -133,7 +184,9 @@ impl Entry {
             Operands::Both { bytes, words } => [bytes.features, words.features],
         };
         let tiles = self.tiles.map_or(&[][..], |tiles| tiles.features);
-        let all = self.float.features.iter().chain(int.into_iter().flatten()).chain(tiles);
+        let bf16 = self.bf16.map_or(&[][..], |bf16| bf16.features);
+        let all = self.float.features.iter().chain(int.into_iter().flatten());
+        let all = all.chain(tiles).chain(bf16);
         let mut known = Vec::new();
         all.filter(move |feature| {
             let new = !known.contains(&feature.name);
@@ -195,8 +248,11 @@ impl KernelInfo {
 
     /// Why the system does not let this process use the kernel, though the CPU has its features.
     pub fn refusal(self) -> Option<&'static str> {
-        let tiles = self.0.tiles.filter(|_| self.missing().next().is_none())?;
-        (tiles.refusal)()
+        if self.missing().next().is_some() {
+            return None;
+        }
+        let tiles = self.0.tiles.and_then(|tiles| (tiles.refusal)());
+        tiles.or_else(|| self.0.bf16.and_then(|bf16| (bf16.refusal)()))
     }
 
     /// The kernel itself, if this CPU can run it and the system lets it.
@@ -212,9 +268,10 @@ impl Kernel {
         KernelInfo::all().filter_map(KernelInfo::kernel)
     }
 
-    /// The best kernel for this CPU.
+    /// The best kernel for this CPU: the first one that can run, but for those whose instructions are slow on it.
     pub fn best() -> Self {
-        Self::available().next().expect("the scalar kernel runs everywhere")
+        let mut kernels = Self::available();
+        kernels.find(|kernel| (kernel.0.pays)()).expect("the scalar kernel runs everywhere")
     }
 
     /// The kernel's name.
@@ -333,6 +390,60 @@ impl Kernel {
             unsafe { (kernel.run)(panel, x, at, sums) };
             at += kernel.vectors;
         }
+    }
+}
+
+/// bf16, by instructions for it.
+impl Kernel {
+    /// The fewest tokens from which its instructions for bf16 are faster than F32's loops; `None` if it has none, or not
+    /// for such groups of scales.
+    pub fn bf16_from(self, groups: &Groups<'_>) -> Option<usize> {
+        self.0.bf16.filter(|_| bf16::takes(groups)).map(|bf16| bf16.from)
+    }
+
+    fn bf16(self) -> &'static Bf16Entry {
+        self.0.bf16.expect("a kernel with instructions for bf16")
+    }
+
+    /// Columns of a token that lie side by side in x.
+    ///
+    /// # Panics
+    /// If the kernel has no instructions for bf16.
+    pub fn bf16_side(self) -> usize {
+        self.bf16().side
+    }
+
+    /// Bytes of x that should stay in L2 while rows pass by.
+    ///
+    /// # Panics
+    /// If the kernel has no instructions for bf16.
+    pub fn bf16_x_bytes(self) -> usize {
+        self.bf16().x_bytes
+    }
+
+    /// gemm of bf16: `to[token][row] = Σ_g scale · Σ_k x[token][k]·W[row][k]`. x is a [`bf16::XStep`] for each step of each
+    /// tile of tokens, zero beyond columns and tokens.
+    ///
+    /// # Panics
+    /// If the kernel has no instructions for bf16 or not for these groups, the table is none of bf16, or a buffer does not
+    /// have the length that its type documents.
+    pub fn gemm_bf16(
+        self,
+        w: &float::Weights<'_>,
+        x: &[bf16::XStep],
+        to: &mut [[f32; bf16::ROWS]],
+        scratch: &mut bf16::Scratch<'_>,
+    ) {
+        let (entry, codes) = (self.bf16(), &w.codes);
+        assert!(bf16::takes(&w.scales.groups) && w.table.needed == Planes::Two);
+        assert!(codes.cols > 0 && codes.cols == codes.k);
+        assert!(codes.rows() > 0 && codes.rows() <= bf16::ROWS);
+        let (steps, tiles) = (codes.cols.div_ceil(bf16::STEP), scratch.sums.len());
+        assert!(tiles > 0 && to.len() == tiles * bf16::TOKENS, "tiles of tokens");
+        assert_eq!(x.len(), tiles * steps, "packed activations");
+        assert!(scratch.panel.len() >= (2 * codes.lines()).min(bf16::PANEL));
+        // SAFETY: as in `gemv_f32`, and the system was asked there whether it permits tiles.
+        unsafe { (entry.run)(w, x, to, scratch) }
     }
 }
 

@@ -1,4 +1,4 @@
-//! gemm in F32. Loops as in the BLIS papers, with weights in the role of A and tokens in that of B:
+//! gemm in F32, and in BF16 on rounded x where no kernel is better at it. Loops as in the BLIS papers, with weights in the role of A and tokens in that of B:
 //! a panel of 48 rows × 512 columns is decoded into L2, and tiles of tokens pass over it.
 
 use std::ops::Range;
@@ -6,10 +6,12 @@ use std::ops::Range;
 use lutmul_kernels::float::{KC, Order, PanelRow, TileSums, TileX};
 use lutmul_kernels::{Columns, Kernel, LINE, MC};
 
+use super::floats::widen;
 use super::{Job, Loops, packed_area, padded, padded_tokens};
 use crate::element::Element;
 use crate::error::Result;
 use crate::mat::MatRef;
+use crate::mode::Mode;
 use crate::options::Threads;
 use crate::quantize::TokenScale;
 use crate::threads::for_each_chunk;
@@ -32,6 +34,7 @@ const ROW: usize = KC + 16;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct GemmF32 {
     kernel: Kernel,
+    mode: Mode,
     order: &'static Order,
     k: usize,
     /// With their padding.
@@ -39,9 +42,9 @@ pub(super) struct GemmF32 {
 }
 
 impl GemmF32 {
-    pub fn new(w: &Weights<'_>, m: usize, kernel: Kernel) -> Self {
+    pub fn new(w: &Weights<'_>, m: usize, kernel: Kernel, mode: Mode) -> Self {
         let tokens = padded_tokens(m, kernel.lanes());
-        Self { kernel, order: kernel.order(&w.float(0..0)), k: w.k(), tokens }
+        Self { kernel, mode, order: kernel.order(&w.float(0..0, mode)), k: w.k(), tokens }
     }
 }
 
@@ -69,7 +72,7 @@ impl Loops for GemmF32 {
         let tile = |i: usize, packed: &mut [f32]| {
             let width = packed.len() / columns;
             for (line, to) in packed.chunks_exact_mut(LINE * width).enumerate() {
-                pack_tile_line(x, i * full, line, self.order, width, to);
+                pack_tile_line(x, i * full, line, (self.order, self.mode), width, to);
             }
         };
         for_each_chunk(packed, full * columns, threads, tile);
@@ -109,7 +112,7 @@ impl GemmF32 {
         panel: &mut [PanelRow],
     ) {
         let kernel = self.kernel;
-        let w = job.w.float(rows.clone());
+        let w = job.w.float(rows.clone(), self.mode);
         let lines = w.codes.lines();
         const STEP: usize = KC / LINE;
         // Loop 3: blocks of k.
@@ -160,7 +163,7 @@ fn pack_tile_line<X: Element>(
     x: MatRef<'_, X>,
     first_token: usize,
     line: usize,
-    order: &Order,
+    (order, mode): (&Order, Mode),
     width: usize,
     to: &mut [f32],
 ) {
@@ -172,7 +175,7 @@ fn pack_tile_line<X: Element>(
         for (token, wide) in (first_token + side..x.rows()).zip(&mut wide[..count]) {
             let from = &x.row(token)[line * LINE..];
             let len = from.len().min(LINE);
-            X::widen(&from[..len], &mut wide[..len]);
+            widen(&from[..len], &mut wide[..len], mode);
         }
         for (to, column) in to.chunks_exact_mut(width).zip(order) {
             for (to, wide) in to[side..side + count].iter_mut().zip(&wide) {

@@ -9,7 +9,7 @@ use lutmul_kernels::int::{Limbs, Operand};
 use lutmul_kernels::{Columns, Kernel, LINE};
 
 use super::limbs::{LimbLine, Quantiser, digits, store};
-use super::{Job, Loops, packed_area, padded_tokens};
+use super::{Job, Loops, STREAMED, packed_area, padded_tokens};
 use crate::element::Element;
 use crate::error::Result;
 use crate::mat::MatRef;
@@ -28,10 +28,6 @@ const NC: usize = 512;
 
 /// Tokens that are packed together: so that pairs of tiles are, however many digits there are.
 const PAIR: usize = 2 * TOKENS;
-
-/// Bytes of y from which on it is written past the caches, which would not hold it. (A quarter of the time of a product
-/// of 512 tokens and 16,384 rows is waiting for its lines otherwise.)
-const STREAMED: usize = 2 << 20;
 
 /// Rows of W that are written to y together. (A panel's 32 are two cache lines of a token, each token's on another page: to
 /// look those up took half as long as all products of 512 tokens where pages are small, and calls a sixth where they are

@@ -1,14 +1,16 @@
-//! gemv in F32: chunks of rows, all tokens at once.
+//! gemv in F32, and in BF16 on rounded x: chunks of rows, all tokens at once.
 
 use std::ops::Range;
 
 use lutmul_kernels::float::{GemvX, Order};
 use lutmul_kernels::{Columns, Kernel, LINE};
 
+use super::floats::widen;
 use super::{CHUNK, Job, Loops, packed_area, padded};
 use crate::element::Element;
 use crate::error::Result;
 use crate::mat::MatRef;
+use crate::mode::Mode;
 use crate::options::Threads;
 use crate::quantize::TokenScale;
 use crate::weights::Weights;
@@ -17,6 +19,7 @@ use crate::weights::Weights;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct GemvF32 {
     kernel: Kernel,
+    mode: Mode,
     order: &'static Order,
     k: usize,
     /// With their padding.
@@ -28,10 +31,10 @@ impl GemvF32 {
     /// lanes, half of them empty, does 3 (AVX-512); beyond, its sums no longer fit the registers.
     pub const MOST_TOKENS: usize = 8;
 
-    pub fn new(w: &Weights<'_>, m: usize, kernel: Kernel) -> Self {
-        let none = w.float(0..0);
+    pub fn new(w: &Weights<'_>, m: usize, kernel: Kernel, mode: Mode) -> Self {
+        let none = w.float(0..0, mode);
         let (order, tokens) = (kernel.order(&none), kernel.gemv_f32_tokens(&none, m));
-        Self { kernel, order, k: w.k(), tokens }
+        Self { kernel, mode, order, k: w.k(), tokens }
     }
 }
 
@@ -62,7 +65,7 @@ impl Loops for GemvF32 {
                 let from = row.get(line * LINE..).unwrap_or_default();
                 let mut wide = [0.0; LINE];
                 let len = from.len().min(LINE);
-                X::widen(&from[..len], &mut wide[..len]);
+                widen(&from[..len], &mut wide[..len], self.mode);
                 for (to, from) in to.iter_mut().zip(self.order) {
                     *to = wide[usize::from(*from)];
                 }
@@ -80,7 +83,7 @@ impl Loops for GemvF32 {
         let x = GemvX { x: job.x, tokens: self.tokens };
         for first in rows.clone().step_by(CHUNK) {
             let chunk = first..rows.end.min(first + CHUNK);
-            self.kernel.gemv_f32(&job.w.float(chunk.clone()), &x, sums, CHUNK);
+            self.kernel.gemv_f32(&job.w.float(chunk.clone(), self.mode), &x, sums, CHUNK);
             for (token, sums) in sums.chunks_exact_mut(CHUNK).enumerate().take(job.m) {
                 let sums = &mut sums[..chunk.len()];
                 job.epilogue.store(sums, chunk.clone(), y, token, first - rows.start);

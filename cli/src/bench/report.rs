@@ -23,7 +23,7 @@ pub struct Label {
     /// Lutmul's loop shape.
     pub shape: Option<String>,
     pub pages: &'static str,
-    /// Of the table's fixed-point image, in integer modes.
+    /// Of the table's fixed-point image, in integer modes, or of its entries in bf16.
     pub image_bytes: Option<usize>,
     /// Bytes of weights that a product reads.
     pub weight_bytes: usize,
@@ -32,7 +32,7 @@ pub struct Label {
 /// Errors of a product's outputs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Errors {
-    /// Against f64 with the same weights: in integer modes, the same image of the table.
+    /// Against f64 with the same weights: in integer modes, the same image of the table; in bf16 the table rounded to it.
     #[serde(rename = "rel_rms_error")]
     pub arithmetic: f64,
     /// What that image alone changes.
@@ -215,8 +215,8 @@ pub fn table(rows: &[Row], out: &mut dyn Write) -> Result<()> {
         "best, median: of one product, packing of x and epilogue included. GB/s: bytes of weights; of \
          read: as a share of\nthe rate at which memory was read. vs: times as fast as that; gemm-f32 is \
          the f32 GEMM of the crate gemm{peers}.\nerror: relative root mean square, against f64 with the \
-         same weights; in integer modes the table's fixed-point image\ncounts as the weights, and \
-         image is its bytes and the error that it adds.",
+         same weights; in integer modes the table's fixed-point image\ncounts as the weights, in bf16 \
+         the rounded table, and image is its bytes and the error that it adds.",
     )?;
     Ok(())
 }

@@ -69,7 +69,7 @@ impl Plan {
 struct Material {
     pages: Pages,
     format: &'static str,
-    /// Whether mode f32 is measured: images make no difference to it.
+    /// Whether modes f32 and bf16 are measured: images make no difference to them.
     floats: bool,
     /// For products of few tokens, as many copies as it takes; if warm, some rows only.
     row: Vec<Weights<'static>>,
@@ -82,6 +82,8 @@ struct Expected {
     table: Sampled,
     /// With the table's image, and how far that is from the table.
     image: Option<(Sampled, f64)>,
+    /// The same with the table rounded to bf16.
+    bf16: Option<(Sampled, f64)>,
 }
 
 /// A product to measure.
@@ -221,8 +223,7 @@ impl Bench<'_> {
         for material in materials {
             for (shape, copies) in [(Shape::Gemv, &material.row), (Shape::Gemm, &material.panel)] {
                 if let Some(w) = copies.first() {
-                    let integers = self.plan.modes.iter().any(|mode| mode.is_integer());
-                    let expected = Expected::new(w, x, integers);
+                    let expected = Expected::new(w, x, &self.plan.modes);
                     self.entries_of(material, (shape, copies), &expected, x, &mut entries)?;
                 }
             }
@@ -267,7 +268,11 @@ impl Bench<'_> {
                             kernel: Some(kernel.name().into()),
                             shape: Some(shape.to_string()),
                             pages: material.pages.name(),
-                            image_bytes: mode.is_integer().then(|| w.lut().image().count),
+                            image_bytes: match mode {
+                                Mode::F32 => None,
+                                Mode::Bf16 => Some(2),
+                                _ => Some(w.lut().image().count),
+                            },
                             weight_bytes: w.bytes(),
                         };
                         entries.push(Entry { label, quick, pages, case, errors });
@@ -286,23 +291,31 @@ fn with_image(copies: &[Weights<'static>], bytes: u8) -> Vec<Weights<'static>> {
 }
 
 impl Expected {
-    fn new(w: &Weights<'_>, x: &[f32], integers: bool) -> Self {
+    fn new(w: &Weights<'_>, x: &[f32], modes: &[Mode]) -> Self {
         let table = Sampled::of_weights(w, x);
-        let image = integers.then(|| {
-            let image = Sampled::of_image(w, x);
+        let apart = |of: fn(&Weights<'_>, &[f32]) -> Sampled| {
+            let image = of(w, x);
             let error = table.relative_rms_of(&image);
             (image, error)
-        });
-        Self { table, image }
+        };
+        let integers = modes.iter().any(|mode| mode.is_integer());
+        let image = integers.then(|| apart(Sampled::of_image));
+        let bf16 = modes.contains(&Mode::Bf16).then(|| apart(Sampled::of_bf16));
+        Self { table, image, bf16 }
     }
 
     /// Of a product in that mode.
     fn errors(&self, y: &[f32], n: usize, mode: Mode) -> Errors {
-        match &self.image {
-            Some((image, error)) if mode.is_integer() => {
+        let image = match mode {
+            Mode::F32 => &None,
+            Mode::Bf16 => &self.bf16,
+            _ => &self.image,
+        };
+        match image {
+            Some((image, error)) => {
                 Errors { arithmetic: image.relative_rms(y, n), image: Some(*error) }
             }
-            _ => Errors { arithmetic: self.table.relative_rms(y, n), image: None },
+            None => Errors { arithmetic: self.table.relative_rms(y, n), image: None },
         }
     }
 }

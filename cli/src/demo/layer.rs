@@ -177,7 +177,7 @@ impl Rig<'_> {
         }
         // Every kernel in mode f32, and the best one in the others.
         let kernels = Kernel::available().zip(&heads);
-        let modes = Mode::ALL.into_iter().filter(|mode| mode.is_integer());
+        let modes = Mode::ALL.into_iter().filter(|mode| *mode != Mode::F32);
         let best = modes.filter_map(|mode| Some((kernels.clone().next()?, mode)));
         let all = kernels.clone().map(|kernel| (kernel, Mode::F32)).chain(best);
         let mut cases = Vec::new();

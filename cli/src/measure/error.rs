@@ -53,6 +53,19 @@ impl Sampled {
         Self::new(n, k, x, |row| (0..k).map(|col| weight(row, col)).collect())
     }
 
+    /// Outputs of a product with the table rounded to bf16, as mode `bf16` has it.
+    pub fn of_bf16(w: &Weights<'_>, x: &[f32]) -> Self {
+        let (n, k, table) = (w.n(), w.k(), w.lut().bf16());
+        let weight = |row, col| {
+            let code = w.codes()[row * k + col];
+            let (entry, rounded) = (f64::from(w.lut().entry(code)), f64::from(table.entry(code)));
+            // What rounding leaves of it; 0 and infinity stay what they are.
+            let share = if rounded == entry { 1.0 } else { rounded / entry };
+            reference::weight(w, row, col) * share
+        };
+        Self::new(n, k, x, |row| (0..k).map(|col| weight(row, col)).collect())
+    }
+
     /// Outputs of a product with floats.
     pub fn of_floats(w: &[f32], (n, k): (usize, usize), x: &[f32]) -> Self {
         Self::new(n, k, x, |row| w[row * k..][..k].iter().map(|w| f64::from(*w)).collect())

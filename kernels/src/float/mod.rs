@@ -3,6 +3,7 @@
 //! `Float` is a vector of floats on some ISA, `Decoder` a way to turn a line of codes into such vectors. The loops,
 //! gemv for few tokens and gemm for many, are written once over both. A `FloatEntry` lists what an ISA has.
 
+pub mod bf16;
 mod gemm;
 mod gemv;
 

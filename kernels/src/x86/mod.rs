@@ -3,6 +3,7 @@
 pub(crate) mod amx;
 pub(crate) mod avx2;
 pub(crate) mod avx512;
+pub(crate) mod avx512bf16;
 pub(crate) mod avx512vbmi;
 pub(crate) mod avxvnni;
 #[cfg(feature = "gather")]

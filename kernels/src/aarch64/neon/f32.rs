@@ -90,7 +90,7 @@ fn choose(w: &Weights<'_>) -> &'static FloatDecoder {
 }
 
 /// QINS linear.
-struct Magnitude;
+pub(crate) struct Magnitude;
 
 impl Decoder<F32> for Magnitude {
     const NAME: &'static str = "magnitude";
@@ -118,7 +118,7 @@ impl Decoder<F32> for Magnitude {
 }
 
 /// int8.
-struct Integer;
+pub(crate) struct Integer;
 
 impl Decoder<F32> for Integer {
     const NAME: &'static str = "integer";
@@ -144,7 +144,7 @@ impl Decoder<F32> for Integer {
 }
 
 /// FP8 E4M3, by its bits.
-struct E4m3;
+pub(crate) struct E4m3;
 
 impl Decoder<F32> for E4m3 {
     const NAME: &'static str = "e4m3";
@@ -163,7 +163,7 @@ impl Decoder<F32> for E4m3 {
 }
 
 /// FP8 that is the top byte of an f16.
-struct E5m2;
+pub(crate) struct E5m2;
 
 impl Decoder<F32> for E5m2 {
     const NAME: &'static str = "e5m2";
@@ -182,7 +182,7 @@ impl Decoder<F32> for E5m2 {
 }
 
 /// Two byte planes of 128 entries, with the code's top bit as the sign.
-struct HalfTable;
+pub(crate) struct HalfTable;
 
 impl Decoder<F32> for HalfTable {
     const NAME: &'static str = "2 planes of 128";
@@ -208,7 +208,7 @@ impl Decoder<F32> for HalfTable {
 }
 
 /// Any table.
-struct Lookup<const SIGNED: bool>;
+pub(crate) struct Lookup<const SIGNED: bool>;
 
 impl<const SIGNED: bool> Decoder<F32> for Lookup<SIGNED> {
     const NAME: &'static str = "scalar lookup";

@@ -2,8 +2,10 @@
 //!
 //! F32 and products of few tokens are those of `avx512vbmi`.
 
+pub(crate) mod bf16;
 mod decode;
 mod finish;
+mod fresh;
 pub(crate) mod i8i8;
 mod tiles;
 
@@ -13,9 +15,10 @@ use std::sync::OnceLock;
 
 use super::avx512::Avx512F;
 use super::avx512vbmi::Avx512Vbmi;
+use super::avx512vbmi::bf16::HasVbmi;
 use crate::isa::{Feature, Isa, Task};
 
-/// Proof of AMX's tiles of bytes, and of all that [`Avx512Vbmi`] proves.
+/// Proof of AMX's tiles of bytes and of bf16, and of all that [`Avx512Vbmi`] proves.
 #[derive(Clone, Copy)]
 pub(crate) struct Amx(Avx512Vbmi);
 
@@ -24,6 +27,7 @@ unsafe impl Isa for Amx {
     const FEATURES: &'static [Feature] = &[
         Feature { name: "amx-tile", detected: || leaf7(24) && palette_fits() },
         Feature { name: "amx-int8", detected: || leaf7(25) },
+        Feature { name: "amx-bf16", detected: || leaf7(22) },
     ];
 
     unsafe fn assume() -> Self {
@@ -39,6 +43,8 @@ unsafe impl Isa for Amx {
 
 // SAFETY: they are among those of `Avx512Vbmi`.
 unsafe impl Avx512F for Amx {}
+// SAFETY: it is among those of `Avx512Vbmi`.
+unsafe impl HasVbmi for Amx {}
 
 /// A task of this token as one of [`Avx512Vbmi`].
 struct WithTiles<T>(T);

@@ -1,5 +1,6 @@
 //! AVX-512 with VBMI and VNNI, as Ice Lake, Sapphire Rapids and Zen 4 have it.
 
+pub(crate) mod bf16;
 pub(crate) mod f32;
 pub(crate) mod i16;
 pub(crate) mod u8i8;
