@@ -230,7 +230,7 @@ impl Checkpoint {
     /// # Errors
     /// As of [`Checkpoint::matrix`], and a file that is shorter than it was.
     pub fn load(&self, linear: &Linear) -> Result<Matrix> {
-        self.read(linear, Access::Read)
+        self.read(linear, Access::Copy)
     }
 
     fn read(&self, linear: &Linear, access: Access) -> Result<Matrix> {

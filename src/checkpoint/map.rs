@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::buffer::Buffer;
+use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 
 /// The bytes of a file, shared by everything that was read from it.
@@ -25,27 +26,44 @@ impl AsRef<[u8]> for FileBytes {
 }
 
 impl FileBytes {
-    /// Reads some of the bytes into memory of their own, by ordinary calls: they don't count as this process's
-    /// memory in the map, and where the file was shortened meanwhile there is an error.
-    pub fn read(&self, range: Range<usize>) -> io::Result<Buffer> {
-        let shorter = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    /// Some of the bytes, in a map of their own that is read already: whoever goes through a large file doesn't have
+    /// all of it in memory at the end. Where the file was shortened meanwhile there is an error.
+    pub fn window(&self, range: Range<usize>) -> io::Result<Bytes<'static>> {
+        self.as_ref().get(range.clone()).ok_or_else(shorter)?;
+        #[cfg(target_os = "linux")]
+        if let Self::Mapped(_, file) = self
+            && !range.is_empty()
+            && let Ok(window) = map_part(file, range.clone())
+            && window.advise(memmap2::Advice::PopulateRead).is_ok()
+        {
+            // The rest of a page would be zeros.
+            if file.metadata()?.len() < range.end as u64 {
+                return Err(shorter());
+            }
+            let length = range.len();
+            return Bytes::shared(Arc::new(window), 0..length).ok_or_else(shorter);
+        }
+        self.copy(range)
+    }
+
+    /// Some of the bytes, in memory of their own, read by ordinary calls.
+    pub fn copy(&self, range: Range<usize>) -> io::Result<Bytes<'static>> {
         let part = self.as_ref().get(range.clone()).ok_or_else(shorter)?;
         let mut buffer = Buffer::try_zeroed(part.len()).ok_or(io::ErrorKind::OutOfMemory)?;
         match self {
             #[cfg(unix)]
             Self::Mapped(_, file) => {
                 use std::os::unix::fs::FileExt;
-                let read = file.read_exact_at(&mut buffer, range.start as u64);
-                read.map_err(|e| match e.kind() {
-                    io::ErrorKind::UnexpectedEof => {
-                        io::Error::new(e.kind(), "the file is shorter than when it was opened")
+                file.read_exact_at(&mut buffer, range.start as u64).map_err(|e| {
+                    match e.kind() {
+                        io::ErrorKind::UnexpectedEof => shorter(),
+                        _ => e,
                     }
-                    _ => e,
                 })?;
             }
             _ => buffer.copy_from_slice(part),
         }
-        Ok(buffer)
+        Ok(buffer.into())
     }
 
     /// Has all pages of a map read and entered into the page table.
@@ -64,8 +82,11 @@ impl FileBytes {
     }
 }
 
+fn shorter() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than when it was opened")
+}
+
 /// Maps a regular file.
-#[expect(unsafe_code, reason = "a memory map is only as constant as the file behind it")]
 pub(super) fn map(path: &Path) -> Result<Arc<FileBytes>> {
     let error = |e| Error::file(path, e);
     // Looked at before it is opened: opening a pipe would wait for its other end.
@@ -77,15 +98,24 @@ pub(super) fn map(path: &Path) -> Result<Arc<FileBytes>> {
         return Err(Error::file(path, "is not a regular file"));
     }
     let mut file = File::open(path).map_err(error)?;
-    // SAFETY: the map is read only, and lutmul never writes to a file in place: it makes a new file
-    // and renames it, which leaves this one's bytes alone. That no other program shortens or rewrites
-    // the file while it is mapped is a precondition that `TensorFile::open` documents.
-    if let Ok(map) = unsafe { memmap2::Mmap::map(&file) } {
+    let length = file.metadata().map_err(error)?.len();
+    if let Some(map) = usize::try_from(length).ok().and_then(|end| map_part(&file, 0..end).ok()) {
         return Ok(Arc::new(FileBytes::Mapped(map, file)));
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(error)?;
     Ok(Arc::new(FileBytes::Read(bytes)))
+}
+
+/// Maps a part of a file, at any alignment.
+#[expect(unsafe_code, reason = "a memory map is only as constant as the file behind it")]
+fn map_part(file: &File, range: Range<usize>) -> io::Result<memmap2::Mmap> {
+    let mut options = memmap2::MmapOptions::new();
+    options.offset(range.start as u64).len(range.len());
+    // SAFETY: the map is read only, and lutmul never writes to a file in place: it makes a new file
+    // and renames it, which leaves this one's bytes alone. That no other program shortens or rewrites
+    // the file while it is mapped is a precondition that `TensorFile::open` documents.
+    unsafe { options.map(file) }
 }
 
 #[cfg(test)]
@@ -109,11 +139,18 @@ mod tests {
                 _ => println!("of {len} bytes only that they are there was tested"),
             }
             assert!((*mapped).as_ref() == bytes);
-            assert!(mapped.read(len / 3..len).unwrap()[..] == bytes[len / 3..]);
-            if cfg!(unix) && len > 0 {
-                std::fs::write(file.path(), &bytes[1..]).unwrap();
-                let error = mapped.read(0..len).unwrap_err();
-                assert!(error.to_string().contains("shorter"), "{error}");
+            for read in [FileBytes::window, FileBytes::copy] {
+                assert!(read(&mapped, len / 3..len).unwrap()[..] == bytes[len / 3..]);
+                assert!(read(&mapped, 0..len + 1).is_err());
+            }
+            if cfg!(unix) && len > 2 * 4096 {
+                for less in [1, 4096] {
+                    std::fs::write(file.path(), &bytes[less..]).unwrap();
+                    for read in [FileBytes::window, FileBytes::copy] {
+                        let error = read(&mapped, 0..len).err().unwrap();
+                        assert!(error.to_string().contains("shorter"), "{error}");
+                    }
+                }
             }
         }
     }

@@ -19,8 +19,10 @@ use half::{bf16, f16};
 pub(super) enum Access {
     /// In the map of the file.
     Map,
+    /// In a map of their own that is read already.
+    Window,
     /// In memory of their own, read by ordinary calls.
-    Read,
+    Copy,
 }
 
 /// A matrix of a [`Checkpoint`](super::Checkpoint).

@@ -134,7 +134,8 @@ impl TensorFile {
             Error::file(&self.path, format!("reading tensor {name}: {e}"))
         };
         match access {
-            Access::Read => self.bytes.read(range).map(Bytes::from).map_err(error),
+            Access::Window => self.bytes.window(range).map_err(error),
+            Access::Copy => self.bytes.copy(range).map_err(error),
             Access::Map => {
                 let bytes = Arc::clone(&self.bytes);
                 Bytes::shared(bytes, range)

@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use super::plan::Plan;
 use super::{Conversion, Stop};
 use crate::checkpoint::checkpoint::Checkpoint;
-use crate::checkpoint::files::directory;
 use crate::error::{Error, Result};
 use crate::show::quoted;
 
@@ -61,7 +60,7 @@ impl Partial {
     pub fn open(model: &Checkpoint, plan: &Plan, conversion: &Conversion<'_>) -> Result<Self> {
         let mut name = plan.output.file_name().unwrap_or_default().to_owned();
         name.push(SUFFIX);
-        let path = directory(&plan.output).join(name);
+        let path = plan.output.with_file_name(name);
         let head = Head {
             lutmul: 1,
             target: conversion.target.to_string(),
@@ -69,29 +68,28 @@ impl Partial {
             sources: states(model)?,
         };
         match path.symlink_metadata() {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Self::begin(path, &head),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                // What can't be written is what the caller has named.
+                Self::begin(path, &head).map_err(|e| Error::file(&plan.output, e))
+            }
             Err(e) => Err(Error::file(&path, e)),
             Ok(_) => Self::resume(path, &head, plan, conversion.restart),
         }
     }
 
-    fn begin(path: PathBuf, head: &Head) -> Result<Self> {
+    fn begin(path: PathBuf, head: &Head) -> io::Result<Self> {
+        fs::create_dir(&path)?;
         let begin = || {
-            fs::create_dir(&path)?;
             let journal = File::create_new(path.join(JOURNAL))?;
             lock(&journal)?;
             Self::write_head(&journal, head)?;
             Ok::<_, io::Error>(journal)
         };
-        // An output that can't be written is what the caller has named.
-        match begin() {
-            Ok(journal) => Ok(Self { path, journal, done: HashSet::new(), resumed: 0 }),
-            Err(e) => {
-                let _ = fs::remove_file(path.join(JOURNAL));
-                let _ = fs::remove_dir(&path);
-                Err(Error::file(&path, e))
-            }
-        }
+        let begun = begin().inspect_err(|_| {
+            let _ = fs::remove_file(path.join(JOURNAL));
+            let _ = fs::remove_dir(&path);
+        });
+        Ok(Self { journal: begun?, path, done: HashSet::new(), resumed: 0 })
     }
 
     fn write_head(mut journal: &File, head: &Head) -> io::Result<()> {

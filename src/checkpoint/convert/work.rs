@@ -30,7 +30,7 @@ const CHUNK: usize = 64 << 20;
 const BAND: usize = 8 << 20;
 
 /// How much, or for how long, is written before it is brought to disk and noted.
-const SYNC: (u64, Duration) = (512 << 20, Duration::from_secs(1));
+const SYNC: (u64, Duration) = (512 << 20, Duration::from_millis(250));
 
 /// Something that was read.
 struct Input {
@@ -120,7 +120,7 @@ fn read(
                     if !budget.take(end - first) {
                         return Ok(());
                     }
-                    let bytes = source.read(*tensor, first..end, Access::Read);
+                    let bytes = source.read(*tensor, first..end, Access::Window);
                     let last = end == item.bytes;
                     let data = bytes.map(|bytes| Data::Part { first, bytes, last });
                     if !send(end - first, data)? {
@@ -156,10 +156,10 @@ fn item(plan: &Plan, (file, item): ItemId) -> &Item {
 fn load(model: &Checkpoint, from: Origin) -> Result<Matrix> {
     let source = model.source();
     match from {
-        Origin::Linear(number) => source.matrix(number, Access::Read),
+        Origin::Linear(number) => source.matrix(number, Access::Window),
         Origin::Tensor(id, shape) => {
             let tensor = source.tensor(id);
-            let bytes = source.read(id, 0..tensor.bytes, Access::Read)?;
+            let bytes = source.read(id, 0..tensor.bytes, Access::Window)?;
             Ok(Matrix::Floats(Floats::new(shape, tensor.dtype, bytes)?))
         }
     }
