@@ -105,8 +105,8 @@ typedef enum {
 // a time; none while it is being packed.
 typedef struct lutmul_activations lutmul_activations;
 
-// A file of coded layers, as `lutmul convert` writes them, memory-mapped. Never changes: any threads may use it
-// at a time.
+// A model of coded layers, memory-mapped: a file as `lutmul convert` writes it, or one of FP8 or int8 by other
+// programs, or the folder of such a model. Never changes: any threads may use it at a time.
 typedef struct lutmul_file lutmul_file;
 
 // A table of 256 floats, the values that codes stand for. Never changes: any threads may use it.
@@ -364,8 +364,8 @@ lutmul_status lutmul_weights_compare(const lutmul_weights *weights,
 // Frees weights, or nothing if they are NULL. No call may be using them.
 lutmul_status lutmul_weights_free(lutmul_weights *weights);
 
-// Opens a file, maps it, and checks that its layers are whole. Their weights are read where they are mapped,
-// when they are used first.
+// Opens a file or a folder, maps it, and checks that its layers are whole. Their weights are read where they are
+// mapped, when they are used first. Layers of floats are left out; a model that has no others is LUTMUL_FILE.
 //
 // No other program may shorten or rewrite the file while it or weights of it are open; to replace it under its
 // name is fine. The path is UTF-8.

@@ -62,7 +62,7 @@ fn journal(dir: &Dir) -> PathBuf {
 }
 
 /// Its tensors.
-const COUNT: u64 = 40;
+const COUNT: u64 = 24;
 
 /// A model for which a conversion takes a few seconds.
 fn model() -> Dir {

@@ -100,6 +100,10 @@ fn faulty_indexes() {
     let dir = with_shards();
     let bad = model().with_f32("bad.weight", &[1, 2], &[0.0, f32::NAN]);
     dir.put("model/1.safetensors", &bad.bytes());
+    let at = dir.path("model/model.safetensors.index.json");
+    let mut index: Value = serde_json::from_slice(&fs::read(&at).unwrap()).unwrap();
+    index["weight_map"]["bad.weight"] = "1.safetensors".into();
+    fs::write(&at, index.to_string()).unwrap();
     dir.fail(&["convert", "model", "out"], &["1.safetensors", "\"bad.weight\"", "column 1"]);
 }
 
