@@ -7,9 +7,9 @@ use std::path::Path;
 
 use hashbrown::HashTable;
 
-use super::checkpoint::SourceFile;
 use super::config::Config;
 use super::index::{INDEX, Index};
+use super::model::SourceFile;
 use super::source::TensorId;
 use super::tensors::{Tensor, TensorFile};
 use crate::error::{Error, Result};

@@ -27,6 +27,10 @@ pub(super) enum Access {
 
 /// A matrix of a [`Checkpoint`](super::Checkpoint).
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are few of them, and each is moved once or twice"
+)]
 #[non_exhaustive]
 pub enum Matrix {
     /// Codes that can be multiplied with.

@@ -64,7 +64,6 @@
 //! A layout of safetensors files is a file in `layouts/` and a line of its list. Another container than safetensors
 //! implements the trait `Source` and is told apart where [`Checkpoint::open`] looks at the file.
 
-mod checkpoint;
 mod config;
 mod convert;
 mod dtype;
@@ -77,6 +76,7 @@ mod index;
 mod layouts;
 mod map;
 mod matrix;
+mod model;
 mod safetensors;
 mod scale;
 mod source;
@@ -84,7 +84,6 @@ mod tensors;
 mod write;
 
 pub use ::safetensors::tensor::Dtype;
-pub use checkpoint::{Checkpoint, Coding, Linear, Other, Reason, SourceFile};
 pub use convert::{
     Candidate, Conversion, Converted, Left, Progress, Summary, Target, Why, convert, preview,
 };
@@ -92,6 +91,7 @@ pub use gguf::{GgufFile, GgufTensor};
 pub use index::INDEX;
 pub use layouts::{VERSION, is_linear};
 pub use matrix::{Floats, Matrix};
+pub use model::{Checkpoint, Coding, Linear, Other, Reason, SourceFile};
 pub use tensors::{Tensor, TensorFile};
 
 /// Names and shapes out of files, as lutmul's errors show them.

@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::checkpoint::{Reason, SourceFile};
 use super::files::Files;
 use super::layouts::{self, Role, Stored};
 use super::matrix::{Access, Matrix};
+use super::model::{Reason, SourceFile};
 use super::source::{Listing, Origin, Source, TensorId, TensorInfo};
 use crate::bytes::Bytes;
 use crate::error::Result;

@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use safetensors::tensor::Dtype;
 
-use super::checkpoint::{Linear, Reason, SourceFile};
 use super::index::Index;
 use super::matrix::{Access, Matrix};
+use super::model::{Linear, Reason, SourceFile};
 use crate::bytes::Bytes;
 use crate::error::Result;
 

@@ -90,12 +90,15 @@ impl WeightError {
     }
 }
 
+/// Where a matrix is: a tensor, and which matrix of how many in it.
+type Place<'a> = (&'a str, Option<(usize, usize)>);
+
 /// Two models, one made from the other.
 struct Pair<'a> {
     original: &'a Checkpoint,
     converted: &'a Checkpoint,
     /// The matrices of the original, by tensor and part.
-    linears: HashMap<(&'a str, Option<(usize, usize)>), &'a Linear>,
+    linears: HashMap<Place<'a>, &'a Linear>,
     /// Its other tensors, by name.
     others: HashMap<&'a str, Other<'a>>,
     oracles: [Oracle; 2],

@@ -10,11 +10,11 @@ use serde_json::{Map, Value, json};
 use super::partial::Partial;
 use super::plan::{FilePlan, Plan};
 use super::{Stop, Target};
-use crate::checkpoint::checkpoint::Checkpoint;
 use crate::checkpoint::config::{CONFIG, KEYS, NESTED};
 use crate::checkpoint::dtype;
 use crate::checkpoint::index::INDEX;
 use crate::checkpoint::layouts::KEY;
+use crate::checkpoint::model::Checkpoint;
 use crate::error::{Error, Result};
 use crate::show::message;
 

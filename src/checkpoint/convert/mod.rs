@@ -16,7 +16,7 @@ use std::path::Path;
 
 use safetensors::tensor::Dtype;
 
-use super::checkpoint::{Checkpoint, Reason};
+use super::model::{Checkpoint, Reason};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::scales::Granularity;

@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
-use crate::checkpoint::checkpoint::Checkpoint;
 use crate::checkpoint::files::directory;
+use crate::checkpoint::model::Checkpoint;
 use crate::error::{Error, Result};
 
 /// Whether a folder is to be made.

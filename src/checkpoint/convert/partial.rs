@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
 use super::{Conversion, Stop};
-use crate::checkpoint::checkpoint::Checkpoint;
+use crate::checkpoint::model::Checkpoint;
 use crate::error::{Error, Result};
 use crate::show::quoted;
 

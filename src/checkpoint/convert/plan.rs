@@ -9,10 +9,11 @@ use safetensors::tensor::Dtype;
 use super::folder::Folder;
 use super::output::{check_output, is_folder};
 use super::{Candidate, Conversion, Converted, Left, Summary, Target, Why};
-use crate::checkpoint::checkpoint::{Checkpoint, Coding, Linear, Reason};
 use crate::checkpoint::dtype;
+use crate::checkpoint::header::size_of;
 use crate::checkpoint::layouts::{self, LayerRecord, Record};
 use crate::checkpoint::matrix::is_float;
+use crate::checkpoint::model::{Checkpoint, Coding, Linear, Reason};
 use crate::checkpoint::source::{TensorId, TensorInfo};
 use crate::checkpoint::write::{Layout, Planned};
 use crate::error::{Error, Result};
@@ -362,9 +363,9 @@ impl Draft {
     /// Plans a layer of a lutmul file; returns its size.
     fn layer(&mut self, linear: &Linear, coding: &Coding) -> Result<usize> {
         let parts = layouts::parts(&linear.name, linear.shape, coding.granularity, coding.signs);
-        let sizes = parts.iter().map(|p| crate::checkpoint::header::size_of(p.dtype, &p.shape));
-        let size = sizes.fold(Some(0usize), |sum, size| sum?.checked_add(size?));
-        let size = size.ok_or_else(|| Error::Overflow {
+        let mut sizes = parts.iter().map(|part| size_of(part.dtype, &part.shape));
+        let size = sizes.try_fold(0usize, |sum, size| sum.checked_add(size?));
+        let size = size.ok_or(Error::Overflow {
             what: "codes",
             rows: linear.shape.0,
             cols: linear.shape.1,

@@ -14,8 +14,8 @@ use super::partial::{ItemId, Partial};
 use super::plan::{Item, Origin, Plan, Work};
 use super::{Progress, Stop};
 use crate::bytes::Bytes;
-use crate::checkpoint::checkpoint::Checkpoint;
 use crate::checkpoint::matrix::{Access, Floats, Matrix, to_bytes};
+use crate::checkpoint::model::Checkpoint;
 use crate::checkpoint::scale::within;
 use crate::element::Element;
 use crate::error::{Error, Result};
@@ -40,6 +40,10 @@ struct Input {
     data: Data,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are few of them, and each is moved once or twice"
+)]
 enum Data {
     /// A part of a tensor that is copied: where in it, and whether it is the last one.
     Part {
@@ -60,6 +64,10 @@ struct Piece {
     last: bool,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are few of them, and each is moved once or twice"
+)]
 enum Written {
     /// Bytes, from some byte of a tensor on.
     Bytes { name: String, first: usize, bytes: Bytes<'static> },

@@ -1,9 +1,9 @@
 //! Weights that are floats still; and why what is left over is no linear's.
 
 use super::{Found, Layout, Place, Role, Stored, places};
-use crate::checkpoint::checkpoint::Reason;
 use crate::checkpoint::files::Files;
 use crate::checkpoint::matrix::{Access, Floats, Matrix, is_float};
+use crate::checkpoint::model::Reason;
 use crate::checkpoint::source::TensorId;
 use crate::checkpoint::tensors::Tensor;
 use crate::error::Result;

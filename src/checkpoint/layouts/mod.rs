@@ -16,10 +16,10 @@ use std::ops::Range;
 
 use safetensors::tensor::Dtype;
 
-use super::checkpoint::{Coding, Linear, Reason};
 use super::dtype;
 use super::files::Files;
 use super::matrix::{Access, Matrix, scales, weights};
+use super::model::{Coding, Linear, Reason};
 use super::scale::{Place, ScaleTensor};
 use super::source::TensorId;
 use super::tensors::Tensor;

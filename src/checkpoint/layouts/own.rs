@@ -6,10 +6,10 @@ use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 
 use super::{Found, Layout, Role, Stored};
-use crate::checkpoint::checkpoint::{Coding, Linear};
 use crate::checkpoint::dtype;
 use crate::checkpoint::files::Files;
 use crate::checkpoint::matrix::{Access, Matrix, floats, scales, weights};
+use crate::checkpoint::model::{Coding, Linear};
 use crate::checkpoint::source::TensorId;
 use crate::checkpoint::write::Planned;
 use crate::error::{Error, Result};
