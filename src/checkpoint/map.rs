@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::matrix::Access;
 use crate::buffer::Buffer;
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
@@ -26,9 +27,22 @@ impl AsRef<[u8]> for FileBytes {
 }
 
 impl FileBytes {
+    /// Some of the bytes, wherever they are to be.
+    pub fn part(
+        self: &Arc<Self>,
+        range: Range<usize>,
+        access: Access,
+    ) -> io::Result<Bytes<'static>> {
+        match access {
+            Access::Map => Bytes::shared(Arc::clone(self) as _, range).ok_or_else(shorter),
+            Access::Window => self.window(range),
+            Access::Copy => self.copy(range),
+        }
+    }
+
     /// Some of the bytes, in a map of their own that is read already: whoever goes through a large file doesn't have
     /// all of it in memory at the end. Where the file was shortened meanwhile there is an error.
-    pub fn window(&self, range: Range<usize>) -> io::Result<Bytes<'static>> {
+    fn window(&self, range: Range<usize>) -> io::Result<Bytes<'static>> {
         self.as_ref().get(range.clone()).ok_or_else(shorter)?;
         #[cfg(target_os = "linux")]
         if let Self::Mapped(_, file) = self
@@ -47,7 +61,7 @@ impl FileBytes {
     }
 
     /// Some of the bytes, in memory of their own, read by ordinary calls.
-    pub fn copy(&self, range: Range<usize>) -> io::Result<Bytes<'static>> {
+    fn copy(&self, range: Range<usize>) -> io::Result<Bytes<'static>> {
         let part = self.as_ref().get(range.clone()).ok_or_else(shorter)?;
         let mut buffer = Buffer::try_zeroed(part.len()).ok_or(io::ErrorKind::OutOfMemory)?;
         match self {

@@ -133,15 +133,7 @@ impl TensorFile {
             let name = quoted(self.header.name(i));
             Error::file(&self.path, format!("reading tensor {name}: {e}"))
         };
-        match access {
-            Access::Window => self.bytes.window(range).map_err(error),
-            Access::Copy => self.bytes.copy(range).map_err(error),
-            Access::Map => {
-                let bytes = Arc::clone(&self.bytes);
-                Bytes::shared(bytes, range)
-                    .ok_or_else(|| error(std::io::ErrorKind::UnexpectedEof.into()))
-            }
-        }
+        self.bytes.part(range, access).map_err(error)
     }
 }
 

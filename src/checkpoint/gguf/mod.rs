@@ -268,16 +268,7 @@ impl GgufFile {
         let Matrices { n, k, .. } = entry.matrices();
         let (size, start) = (n * entry.encoding.row_bytes(k), entry.range.start);
         let range = start + parts.start * size..start + parts.end * size;
-        match access {
-            Access::Map => {
-                let bytes = Bytes::shared(Arc::clone(&self.bytes) as _, range);
-                bytes.ok_or_else(|| self.error(&entry.name, "is beyond the file"))
-            }
-            Access::Read => {
-                let bytes = self.bytes.read(range);
-                Ok(bytes.map_err(|e| self.error(&entry.name, e))?.into())
-            }
-        }
+        self.bytes.part(range, access).map_err(|e| self.error(&entry.name, e))
     }
 
     fn entry(&self, name: &str) -> Result<&Entry> {
