@@ -3,16 +3,18 @@
 
     peers/pytorch.py --setup    makes a virtual environment with the versions of REQUIREMENTS, once
     cargo build --release -p lutmul-capi
-    peers/pytorch.py            16384×3072, 1 to 512 tokens: half an hour
+    peers/pytorch.py            16384×3072, 1 to 512 tokens: some minutes
     peers/pytorch.py --quick    1024×768, 1 and 16 tokens
     peers/pytorch.py --check    lutmul's part alone, which needs no PyTorch: small products, compared with sums in Python
 
 lutmul is called by its C ABI. PyTorch's products are those of F.linear in f32 and bf16, of
 torch.ao.quantization.quantize_dynamic with its engine onednn, and of the operator onednn.qlinear, as torch.compile
 calls it, with x quantised per tensor before; the time for quantising x is counted everywhere. A turn is one call, so that
-each finds the weights of its own pushed out of the cache by those of the others, where they are larger than it.
+each finds the weights of its own pushed out of the cache by those of the others, where they are larger than it. Times
+are the CPU's, of all threads of this process: a busy machine disturbs them less than the clock's.
 
-What ran is what the libraries themselves say: lutmul's C ABI, oneDNN's and MKL's verbose modes. The error is the root of
+What ran is what the libraries themselves say: lutmul's C ABI (kernel amx does mode f32, and few tokens, by AVX-512),
+oneDNN's and MKL's verbose modes. The error is the root of
 the mean square of y − r, over that of r: r is PyTorch's product in f32, of the weights before they were encoded.
 """
 
@@ -291,9 +293,9 @@ def turns(products, seconds):
     end = time.perf_counter() + seconds
     while len(times[0]) < 5 or time.perf_counter() < end:
         for product, of in zip(products, times):
-            begin = time.perf_counter()
+            begin = time.process_time()
             product.run()
-            of.append(time.perf_counter() - begin)
+            of.append(time.process_time() - begin)
     return times
 
 
