@@ -179,6 +179,11 @@ pub use report::ErrorReport;
 pub use scales::{Granularity, Scales};
 pub use weights::{NonFinite, Weights, sign_stride};
 
+/// Code in documents runs as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/formats.md")]
+mod formats_of_the_documents {}
+
 /// The most threads that programs should make for products: what asks for more has got a number wrong, and
 /// would wait for minutes until it had them. The C ABI and lutmul's own programs refuse to.
 pub const MAX_THREADS: usize = 1024;

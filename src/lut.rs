@@ -231,7 +231,7 @@ impl Lut {
     ///
     /// E4M3 is exact then, in 18 bits; what is not (E5M2, QINS log and inverse, k-means) has a step some 256
     /// times finer, at most `max/2²³`, as f32 has at the largest entry. Tables with an exact image of one byte or
-    /// two keep it. Products of integer modes give other bits, and take longer (the README says how much);
+    /// two keep it. Products of integer modes give other bits, and take longer (`docs/modes.md` says how much);
     /// [`Mode::A24`](crate::Mode::A24) takes up to 65,536 columns then. Files don't keep the choice.
     ///
     /// ```

@@ -1,18 +1,22 @@
-//! What the README says of kernels, formats and code is so.
+//! What the README and docs/ say of kernels, formats, modes and code is so.
 
-use lutmul::{Activation, Format, Granularity, KernelInfo, Lut, Mode, Weights};
+use std::path::Path;
 
-fn readme() -> String {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    std::fs::read_to_string(path).expect("the README")
+use lutmul::{
+    Activation, Context, Format, Granularity, Kernel, KernelInfo, Lut, Mode, Threads, Weights,
+};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(Path::new(ROOT).join(file)).expect(file)
 }
 
-/// The cells of the rows of the table under a heading, without its head.
-fn table(readme: &str, heading: &str) -> Vec<Vec<String>> {
-    let section = readme.split_once(&format!("\n## {heading}\n")).expect("the heading").1;
-    let section = section.split("\n## ").next().unwrap_or_default();
-    let rows = section.lines().filter_map(|line| line.strip_prefix('|')?.strip_suffix('|'));
-    rows.skip(2).map(|row| row.split('|').map(|cell| cell.trim().into()).collect()).collect()
+/// The cells of the rows of the table that begins with that head, head and rule left out.
+fn table(text: &str, head: &str) -> Vec<Vec<String>> {
+    let rows = text.split_once(&format!("\n{head}")).expect(head).1;
+    let rows = rows.lines().skip(2).map_while(|line| line.strip_prefix('|')?.strip_suffix('|'));
+    rows.map(|row| row.split('|').map(|cell| cell.trim().into()).collect()).collect()
 }
 
 /// The row of a kernel as it should be.
@@ -50,11 +54,11 @@ fn the_table_of_kernels() {
     let expected: Vec<_> = kernels.map(|info| line(&row(info))).collect();
     // Rows of other architectures are for their own builds to check.
     let here = |row: &&Vec<String>| ["any", std::env::consts::ARCH].contains(&row[1].as_str());
-    let found: Vec<_> =
-        table(&readme(), "Kernels").iter().filter(here).map(|row| line(row)).collect();
+    let rows = table(&read("docs/formats.md"), "| kernel | CPU |");
+    let found: Vec<_> = rows.iter().filter(here).map(|row| line(row)).collect();
     assert!(
         found == expected,
-        "README.md, section Kernels: the rows of {} and of any CPU should be, in this order:\n{}",
+        "docs/formats.md, section Kernels: the rows of {} and of any CPU should be, in this order:\n{}",
         std::env::consts::ARCH,
         expected.join("\n")
     );
@@ -62,7 +66,7 @@ fn the_table_of_kernels() {
 
 #[test]
 fn the_table_of_formats() {
-    let rows = table(&readme(), "Formats");
+    let rows = table(&read("docs/formats.md"), "| name | table |");
     let (last, rows) = rows.split_last().expect("rows");
     assert_eq!(last[0], "`table:FILE`");
     let of_format = |format: &Format| {
@@ -77,7 +81,7 @@ fn the_table_of_formats() {
 
 #[test]
 fn the_names() {
-    let rows = table(&readme(), "Names");
+    let rows = table(&read("docs/formats.md"), "| | |");
     let row = |name: &str| rows.iter().find(|row| row[0] == name).expect("a row")[1].clone();
     let list = |names: &mut dyn Iterator<Item = &str>| {
         names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
@@ -92,11 +96,94 @@ fn the_names() {
     assert_eq!(row("scales"), "`tensor`, `row`, `group:N`, `block:RxC`");
 }
 
+/// Kernels of this build for one CPU or for any, as the README's heads name them, and those that this CPU runs.
+fn kernels(any: bool) -> (String, Vec<Kernel>) {
+    let all = KernelInfo::all().filter(|info| !info.name().ends_with("-gather"));
+    let of_kind: Vec<_> = all.filter(|info| info.features().is_empty() == any).collect();
+    let names: Vec<_> = of_kind.iter().map(|info| format!("`{}`", info.name())).collect();
+    (names.join(", "), of_kind.into_iter().filter_map(KernelInfo::kernel).collect())
+}
+
 #[test]
-fn the_code_is_that_of_the_quickstart() {
-    let example = include_str!("../examples/quickstart.rs");
+fn all_formats_by_all_kernels_in_all_modes() {
+    let readme = read("README.md");
+    let head = readme.lines().find(|line| line.starts_with("| format | bits")).expect("a head");
+    let own = if cfg!(target_arch = "x86_64") { "x86-64" } else { std::env::consts::ARCH };
+    let columns: Vec<(usize, Vec<Kernel>)> = [(own, false), ("any", true)]
+        .map(|(cpu, any)| {
+            let (names, kernels) = kernels(any);
+            let cell = format!("{cpu}: {names}");
+            let at = head.split('|').map(str::trim).position(|found| found == cell);
+            (at.unwrap_or_else(|| panic!("no {cell:?} in {head}")) - 1, kernels)
+        })
+        .into();
+    let (n, k, m) = (5, 70, 3);
+    let w: Vec<f32> = (0..n * k).map(|i| (i as f32 * 0.37).sin()).collect();
+    let x: Vec<f32> = (0..m * k).map(|i| (i as f32 * 0.11).cos()).collect();
+    let own = Lut::new(&std::array::from_fn(|c| (c as f32 * 0.1).sin())).expect("a table");
+    let formats = Format::NAMED.into_iter().chain([Format::Table(own)]);
+    let rows = table(&readme, "| format | bits");
+    assert_eq!(rows.len(), Format::NAMED.len() + 1);
+    for (format, row) in formats.zip(rows) {
+        let named = !matches!(format, Format::Table(_));
+        let name = if named { format.name() } else { "table:FILE" };
+        assert_eq!(row[0], format!("`{name}`"));
+        assert!(!named || row[1] == format.bits().to_string(), "{name}");
+        let weights = Weights::encode(&w, (n, k), &format, Granularity::Row).expect("weights");
+        for (column, kernels) in &columns {
+            assert_eq!(row[*column], "all modes", "{name}");
+            for (kernel, mode) in kernels.iter().flat_map(|k| Mode::ALL.map(|mode| (*k, mode))) {
+                let context = Context::new().with_kernel(kernel).with_mode(mode);
+                let mut context = context.with_threads(Threads::One);
+                let mut y = vec![f32::NAN; m * n];
+                weights.matmul(&x, &mut y, &mut context).expect("a product");
+                assert!(y.iter().all(|y| y.is_finite()), "{name}, {kernel}, {mode}");
+            }
+        }
+    }
+    let modes: Vec<_> =
+        table(&readme, "| mode | activations |").iter().map(|r| r[0].clone()).collect();
+    assert_eq!(modes, Mode::ALL.map(|mode| format!("`{mode}`")));
+}
+
+#[test]
+fn the_code_is_that_of_the_smallest_example() {
+    let example = include_str!("../examples/smallest.rs");
     let example = example.split_once("\n\n").expect("opening comment").1;
-    let readme = readme();
+    let readme = read("README.md");
     let code = readme.split_once("```rust\n").and_then(|(_, rest)| rest.split_once("```"));
     assert!(code.is_some_and(|(code, _)| code == example), "README.md should have:\n{example}");
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= 200, "README.md has {lines} lines");
+}
+
+/// Files that links of documents lead to are there.
+#[test]
+fn links() {
+    let mut files: Vec<_> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "kernels/README.md"]
+        .map(String::from)
+        .into();
+    for folder in ["docs", "docs/performance"] {
+        for entry in std::fs::read_dir(Path::new(ROOT).join(folder)).expect(folder) {
+            let name = entry.expect(folder).file_name().into_string().expect("a name");
+            files.extend(name.ends_with(".md").then(|| format!("{folder}/{name}")));
+        }
+    }
+    let mut count = 0;
+    for file in &files {
+        let folder = Path::new(ROOT).join(file).parent().expect("a folder").to_owned();
+        for link in read(file).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap_or_default();
+            if path.is_empty() || path.contains("://") {
+                continue;
+            }
+            assert!(folder.join(path).exists(), "{file}: {link} leads nowhere");
+            count += 1;
+        }
+    }
+    assert!(count > 10, "{count} links found");
 }

@@ -6,7 +6,7 @@
 // byte, an index into the table. A sign plane, which some formats have, has a bit for each weight. A scale is for
 // the whole matrix, a row, a group of a row or a block. A mode says how x and the sums are represented: "f32",
 // "bf16", or one of the integer modes (see lutmul_options), which give the same bits on every CPU, with every kernel, number of
-// threads, row range and m. README.md has formats, modes and bounds.
+// threads, row range and m. docs/ has formats, modes and bounds.
 //
 // STATUS. Every call that can fail returns a lutmul_status; LUTMUL_OK is 0. After a failure lutmul_last_error()
 // tells which argument is wrong, and why; what the call would have written is as it was, but for a handle, which
@@ -314,7 +314,7 @@ lutmul_status lutmul_kernel_at(size_t index,
 // Makes a table of 256 floats, which are copied. Entries may be NaN or infinite, but not all.
 lutmul_status lutmul_table_create(const float *values, lutmul_table **table);
 
-// Makes the table of a format: "qins-linear", "e4m3", or another name of those that README.md lists. A format
+// Makes the table of a format: "qins-linear", "e4m3", or another name of those that docs/formats.md lists. A format
 // whose table is fitted to the weights, as "kmeans" is, has none to give: LUTMUL_VALUE.
 lutmul_status lutmul_table_of_format(const char *format,
                                      lutmul_table **table);
@@ -328,7 +328,7 @@ lutmul_status lutmul_weights_create(const lutmul_codes *codes,
                                     lutmul_weights **weights);
 
 // Encodes a matrix of floats, [n, k], whose rows follow each other, into a format: "qins-linear", "e4m3", or
-// another name of those that README.md lists.
+// another name of those that docs/formats.md lists.
 //
 // granularity is what a scale covers, as in lutmul_codes; "row" is a good choice. The work is done by the
 // threads of the workspace, which may be NULL: then by the calling one. The result is the same.

@@ -33,7 +33,7 @@ pub unsafe extern "C" fn lutmul_table_create(
     }
 }
 
-/// Makes the table of a format: "qins-linear", "e4m3", or another name of those that README.md lists. A format
+/// Makes the table of a format: "qins-linear", "e4m3", or another name of those that docs/formats.md lists. A format
 /// whose table is fitted to the weights, as "kmeans" is, has none to give: LUTMUL_VALUE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lutmul_table_of_format(

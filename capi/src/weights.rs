@@ -166,7 +166,7 @@ pub unsafe extern "C" fn lutmul_weights_create(
 }
 
 /// Encodes a matrix of floats, [n, k], whose rows follow each other, into a format: "qins-linear", "e4m3", or
-/// another name of those that README.md lists.
+/// another name of those that docs/formats.md lists.
 ///
 /// granularity is what a scale covers, as in lutmul_codes; "row" is a good choice. The work is done by the
 /// threads of the workspace, which may be NULL: then by the calling one. The result is the same.

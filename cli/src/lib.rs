@@ -10,12 +10,15 @@ use anyhow::{Result, ensure};
 use lutmul::MAX_THREADS;
 
 pub mod bench;
+mod chart;
 pub mod convert;
 pub mod demo;
+mod files;
 mod format;
 pub mod inspect;
 pub mod kernels;
 pub mod measure;
+mod performance;
 mod product;
 mod progress;
 pub mod synth;

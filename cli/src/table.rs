@@ -39,3 +39,8 @@ pub fn name(name: &str) -> String {
 pub fn bytes(bytes: usize) -> String {
     indicatif::HumanBytes(bytes as u64).to_string()
 }
+
+/// `1 thread`, `2 threads`.
+pub fn threads(count: usize) -> String {
+    if count == 1 { "1 thread".into() } else { format!("{count} threads") }
+}

@@ -25,8 +25,8 @@ fn keys(object: &Value) -> BTreeSet<&str> {
 }
 
 const FIELDS: &str = "layer peer format scales mode kernel shape m n k threads pages seconds_best seconds_median \
-    gflops weight_gb_s read_gb_s roofline gemm_f32_gflops speedup_vs_gemm_f32 rel_rms_error \
-    image_bytes image_rel_rms_error weight_bytes workspace_bytes cpu version";
+    gflops weight_gb_s read_gb_s roofline peak_gflops gemm_f32_gflops speedup_vs_gemm_f32 rel_rms_error \
+    image_bytes image_rel_rms_error product_rel_rms_error weight_bytes workspace_bytes cpu version";
 
 /// Once through everything.
 const ONCE: &str = "--repetitions=1";
@@ -58,6 +58,8 @@ fn every_combination_is_a_line_with_all_fields() {
         let roofline = number("weight_gb_s") / number("read_gb_s");
         assert!((number("roofline") / roofline - 1.0).abs() < 1e-6);
         assert!(number("rel_rms_error") < 1e-6, "{row}");
+        let whole = number("product_rel_rms_error");
+        assert!(whole < 0.1 && (whole > 1e-3 || row["format"] != "e4m3"), "{row}");
         assert!(number("weight_bytes") >= number("n") * number("k"));
         assert!(number("workspace_bytes") > 0.0);
         assert_eq!(row["shape"], if row["m"] == 1 { "gemv" } else { "gemm" });
@@ -147,10 +149,102 @@ fn tables_for_people() {
     for word in ["qins-linear", "e4m3", "kmeans-signed", "30×100", "GB/s with 1 thread"] {
         assert!(out.contains(word), "no {word:?} in {out}");
     }
-    let out = dir.succeed(&["demo", "--shape=70x130", "--tokens=3", ONCE]);
-    for word in ["70 outputs × 130 inputs", "e4m3, block:128x128", "3 TOKENS", "a8t", "Least error"]
-    {
+    let out = dir.succeed(&["demo", "--shape=70x130", "--tokens=3", "--plot=plot.svg", ONCE]);
+    for word in ["70 outputs × 130 inputs", "e4m3, block:128x128", "3 TOKENS", "a8t"] {
         assert!(out.contains(word), "no {word:?} in {out}");
+    }
+    // How long it takes is said before anything is measured, what to use last.
+    assert!(
+        out.lines().nth(3).is_some_and(|line| line.starts_with("Measuring, for about ")),
+        "{out}"
+    );
+    let last: Vec<_> = out.lines().rev().take(4).collect();
+    for (line, word) in
+        last.iter().rev().zip(["WHAT TO USE", "To write", "To read, 3", "Least error"])
+    {
+        assert!(line.starts_with(word), "no {word:?} in {line}");
+    }
+    check_picture(&dir, "plot.svg", &["1 token", "3 tokens", "kmeans-signed", "a8t"]);
+    dir.fail(&["demo", "--plot=missing/plot.svg"], &["missing/plot.svg"]);
+    dir.fail(&["demo", "--plot=."], &[".: is a directory"]);
+}
+
+/// That a file is a picture, with these texts.
+fn check_picture(dir: &Dir, name: &str, texts: &[&str]) {
+    let svg = std::fs::read_to_string(dir.path(name)).expect(name);
+    let document = roxmltree::Document::parse(&svg).expect(name);
+    let found: Vec<_> = document.descendants().filter_map(|node| node.text()).collect();
+    for text in texts {
+        assert!(found.contains(text), "no {text:?} in {found:?}");
+    }
+}
+
+#[test]
+fn reports() {
+    let (_alone, dir) = (alone(), Dir::new());
+    let args = [
+        "bench",
+        "--report=first",
+        "--name=machine",
+        "--shape=40x128",
+        "--tokens=1,9",
+        "--threads=1,2",
+        "--pages=4k",
+    ];
+    let out = dir.succeed(&[&args[..], &QUICK].concat());
+    // 6 codings by all modes by 2 numbers of tokens, with one thread and with two.
+    let count = 6 * lutmul::Mode::ALL.len() * 2 * 2;
+    assert!(out.starts_with(&format!("Measuring {count} products for about 1 minute. ")), "{out}");
+    let names = ["machine.json", "machine-error.svg", "machine-tokens.svg", "machine.md"];
+    for name in names {
+        assert!(out.contains(&format!("first/{name}")), "no {name} in {out}");
+    }
+    let read = |folder: &str, name: &str| {
+        std::fs::read_to_string(dir.path(folder).join(name)).expect(name)
+    };
+    let page = read("first", "machine.md");
+    for word in ["reading memory", "## e4m3, block:128x128, 2 threads", "| a8t |", "9 tokens"] {
+        assert!(page.contains(word), "no {word:?} in {page}");
+    }
+    check_picture(&dir, "first/machine-error.svg", &["1 token", "9 tokens", "int8, group:32"]);
+    check_picture(&dir, "first/machine-tokens.svg", &["kmeans-signed", "tokens", "a16"]);
+
+    let from = ["bench", "--from=first/machine.json", "--report=second"];
+    assert_eq!(dir.succeed(&from).lines().count(), names.len());
+    for name in names {
+        assert!(read("first", name) == read("second", name), "{name}");
+    }
+
+    // PyTorch's figures, and another name.
+    let record: Value = serde_json::from_str(&read("first", "machine.json")).expect("JSON");
+    let cpu = record["machine"]["cpu"].as_str().expect("a CPU");
+    let product = serde_json::json!({"product": "PyTorch bf16", "tokens": 9, "best_gflops": 99.0,
+        "median_gflops": 90.0, "error": 0.002, "kernel": "oneDNN"});
+    let beside = |machine: &str| {
+        let json = serde_json::json!({"machine": machine, "pytorch": "2.9.1", "n": 40, "k": 128,
+            "products": [product], "ratios": [], "missing": {}});
+        dir.put("beside.json", json.to_string().as_bytes());
+    };
+    beside(&format!("{cpu}, 2 CPUs"));
+    let args = [&from[..], &["--beside=beside.json", "--name=other"]].concat();
+    dir.succeed(&args);
+    assert!(read("second", "other.md").contains("| PyTorch bf16 | 0.20 % | 99.0 |"));
+    check_picture(&dir, "second/other-error.svg", &["PyTorch bf16"]);
+    beside("another CPU");
+    dir.fail(&args, &["beside.json", "another CPU"]);
+
+    dir.put("broken.json", &read("first", "machine.json").as_bytes()[..100]);
+    dir.put("old.json", br#"{"schema": 0}"#);
+    for (file, word) in [("broken", "EOF"), ("old", "version 1"), ("missing", "No such file")] {
+        let from = format!("--from={file}.json");
+        dir.fail(&["bench", &from, "--report=third"], &[&format!("{file}.json"), word]);
+    }
+    dir.put("file", b"");
+    dir.fail(&["bench", "--report=file"], &["file: "]);
+    dir.fail(&["bench", "--report=third", "--name=../x"], &["name", "../x"]);
+    for wrong in [["--from=a", "--seed=1"], ["--from=a", "--json"], ["--report=a", "--json"]] {
+        let output = dir.run(&["bench", wrong[0], wrong[1]]);
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", text(&output.stderr));
     }
 }
 

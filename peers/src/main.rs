@@ -11,7 +11,6 @@ use std::process::{self, ExitCode};
 use anyhow::{Context, Result};
 use clap::builder::PossibleValuesParser;
 use clap::{CommandFactory, FromArgMatches, Parser};
-use lutmul::Mode;
 use lutmul_cli::bench;
 use lutmul_cli::measure::{GemmF32, Peer};
 
@@ -46,17 +45,14 @@ fn peers() -> [Box<dyn Peer>; 3] {
 }
 
 impl Cli {
-    /// Options of `lutmul bench`, with other things to measure if none are named.
+    /// Options of `lutmul bench`, whose help says what is measured here if none are named.
     fn parse_arguments() -> Self {
-        // Those that multiply fastest come first.
-        let modes: &str =
-            Mode::ALL.map(Mode::name).into_iter().rev().collect::<Vec<_>>().join(",").leak();
         let command = Self::command()
-            .mut_arg("tokens", |arg| arg.default_value("1,4,16,64,512").help("Tokens (rows of x)"))
+            .mut_arg("tokens", |arg| arg.help("Tokens (rows of x) [default: 1,4,16,64,512]"))
             .mut_arg("format", |arg| {
-                arg.default_value("qins-linear").help("Formats of lutmul's, or table:FILE")
+                arg.help("Formats of lutmul's, or table:FILE [default: qins-linear; with --report: more]")
             })
-            .mut_arg("mode", |arg| arg.default_value(modes).help("Compute modes of lutmul's"))
+            .mut_arg("mode", |arg| arg.help("Compute modes of lutmul's [default: all]"))
             .mut_arg("all", |arg| arg.help("Every kernel of lutmul's (takes long)"));
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }

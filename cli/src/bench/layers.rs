@@ -5,8 +5,8 @@ use std::cmp::Reverse;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use lutmul::Weights;
 use lutmul::checkpoint::{Checkpoint, Linear, Matrix};
+use lutmul::{Format, Granularity, Weights};
 
 use super::plan::Plan;
 use crate::measure::{Dims, gaussian_weights};
@@ -79,11 +79,11 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// As they are multiplied with: in each format and granularity of the plan, unless they are codes already.
+    /// As they are multiplied with: in each of these formats and granularities, unless they are codes already.
     pub fn weights(
         self,
         floats: &[f32],
-        plan: &Plan,
+        codings: &[(Format, Granularity)],
     ) -> Result<Vec<(&'static str, Weights<'static>)>> {
         if let Self::Layer(Layer { matrix: Matrix::Coded(weights), name, .. }) = self {
             let format = table_name(weights);
@@ -91,11 +91,9 @@ impl<'a> Subject<'a> {
         }
         let Dims { n, k } = self.dims();
         let mut all = Vec::new();
-        for format in &plan.formats {
-            for scales in &plan.scales {
-                let weights = Weights::encode(floats, (n, k), format, *scales)?;
-                all.push((format.name(), weights.with_name(format.name())));
-            }
+        for (format, scales) in codings {
+            let weights = Weights::encode(floats, (n, k), format, *scales)?;
+            all.push((format.name(), weights.with_name(format.name())));
         }
         Ok(all)
     }
@@ -103,9 +101,9 @@ impl<'a> Subject<'a> {
 
 /// The name of the format that has this table.
 fn table_name(weights: &Weights<'_>) -> &'static str {
-    let same = |format: &lutmul::Format| {
+    let same = |format: &Format| {
         format.has_signs() == weights.signs().is_some()
             && format.lut().is_some_and(|lut| lut == *weights.lut())
     };
-    lutmul::Format::NAMED.into_iter().find(same).map_or("table", |format| format.name())
+    Format::NAMED.into_iter().find(same).map_or("table", |format| format.name())
 }

@@ -7,8 +7,8 @@ use lutmul::Shape;
 
 use super::plan::Plan;
 use super::report::{Errors, Label};
-use super::run::Entry;
-use crate::measure::{Caches, Case, Dims, Encoded, FEW_TOKENS, Sampled, Team, copies_for};
+use super::run::{Entry, Original};
+use crate::measure::{Caches, Case, Dims, Encoded, FEW_TOKENS, Peer, Sampled, Team, copies_for};
 
 /// Weights as a peer has them.
 pub struct Weights {
@@ -22,6 +22,7 @@ pub struct Weights {
 /// The weights of each peer.
 pub fn encode(
     plan: &Plan,
+    peers: &[Box<dyn Peer>],
     caches: Caches,
     floats: &[f32],
     dims: Dims,
@@ -29,7 +30,7 @@ pub fn encode(
 ) -> Result<Vec<Weights>> {
     let few = plan.tokens.iter().any(|m| *m <= FEW_TOKENS);
     let shape = if few && !plan.warm { Shape::Gemv } else { Shape::Gemm };
-    let weights = plan.peers.iter().map(|peer| {
+    let weights = peers.iter().map(|peer| {
         let encode = || peer.encode(floats, dims).context(peer.name());
         let mut copies = vec![encode()?];
         let decoded = copies[0].decode().context(peer.name())?;
@@ -47,7 +48,7 @@ pub fn entries<'a>(
     plan: &'a Plan,
     teams: &'a BTreeMap<usize, Team>,
     weights: &'a [Weights],
-    x: &'a [f32],
+    original: &'a Original<'a>,
 ) -> Result<Vec<Entry<'a>>> {
     let mut entries = Vec::new();
     for w in weights {
@@ -57,8 +58,8 @@ pub fn entries<'a>(
             if quick && plan.warm {
                 continue;
             }
-            for team in teams.values() {
-                let entry = w.entry(&x[..m * w.dims.k], quick, team).context(w.peer)?;
+            for team in teams.values().filter(|team| plan.wants(*m, team.threads())) {
+                let entry = w.entry(*m, original, quick, team).context(w.peer)?;
                 entries.extend(entry);
             }
         }
@@ -67,7 +68,14 @@ pub fn entries<'a>(
 }
 
 impl Weights {
-    fn entry<'a>(&'a self, x: &'a [f32], quick: bool, team: &'a Team) -> Result<Option<Entry<'a>>> {
+    fn entry<'a>(
+        &'a self,
+        m: usize,
+        original: &'a Original<'a>,
+        quick: bool,
+        team: &'a Team,
+    ) -> Result<Option<Entry<'a>>> {
+        let x = &original.x[..m * self.dims.k];
         let copies = if quick { &self.copies[..] } else { &self.copies[..1] };
         let turns = copies.iter().map(|w| w.product(x, team)).collect::<Result<Option<Vec<_>>>>();
         let Some(turns) = turns? else { return Ok(None) };
@@ -88,7 +96,8 @@ impl Weights {
             image_bytes: None,
             weight_bytes: copies[0].bytes(),
         };
-        let errors = Errors { arithmetic, image: None };
+        let whole = original.products.relative_rms(&y, self.dims.n);
+        let errors = Errors { arithmetic, image: None, whole };
         Ok(Some(Entry { label, quick, pages: None, case, errors }))
     }
 }

@@ -6,8 +6,18 @@ use anyhow::Result;
 use lutmul::{Format, Granularity, Kernel, Mode};
 
 use super::layers::Layer;
-use crate::format::FormatArg;
 use crate::measure::{Dims, GEMM_F32, Pages, Peer};
+
+/// What for products are measured, which says what suits where options say nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A table of lutmul's products.
+    Table { all: bool },
+    /// A table of peers' beside lutmul's.
+    Peers { all: bool },
+    /// A page about this machine.
+    Report,
+}
 
 /// Lists whose combinations are measured, and how.
 pub struct Plan {
@@ -16,8 +26,7 @@ pub struct Plan {
     /// Shapes of made-up weights.
     pub shapes: Vec<Dims>,
     pub tokens: Vec<usize>,
-    pub formats: Vec<Format>,
-    pub scales: Vec<Granularity>,
+    pub codings: Vec<(Format, Granularity)>,
     pub modes: Vec<Mode>,
     /// The most bytes of images.
     pub images: Vec<u8>,
@@ -28,11 +37,46 @@ pub struct Plan {
     pub outliers: bool,
     pub repetitions: usize,
     pub time: Duration,
+    /// For a report: one coding at a time rather than all in turns, as there would be no memory for that; and more
+    /// threads than the fewest for the fewest and the most tokens only.
+    pub overview: bool,
     pub seed: u64,
     pub peers: Vec<Box<dyn Peer>>,
 }
 
 impl Plan {
+    /// Whether products of so many tokens are measured with so many threads.
+    pub fn wants(&self, m: usize, threads: usize) -> bool {
+        let (fewest, most) = (self.tokens.iter().min(), self.tokens.iter().max());
+        !self.overview
+            || Some(&threads) == self.threads.iter().min()
+            || [fewest, most].contains(&Some(&m))
+    }
+
+    /// What is going to happen, and how long it takes.
+    pub fn announcement(&self) -> String {
+        let products = self.products() * self.shapes.len();
+        // Making and copying weights, warming up, and reading memory take about as long again as a third.
+        let minutes = (self.time.as_secs_f64() * 1.35 / 60.0).ceil();
+        let s = if minutes == 1.0 { "" } else { "s" };
+        format!(
+            "Measuring {products} products for about {minutes} minute{s}. Figures are best if nothing else runs."
+        )
+    }
+
+    /// About as many products as are measured with each shape.
+    pub fn products(&self) -> usize {
+        let teams = self
+            .tokens
+            .iter()
+            .map(|m| self.threads.iter().filter(|threads| self.wants(*m, **threads)).count());
+        let images =
+            self.modes.iter().map(|mode| if mode.is_integer() { self.images.len() } else { 1 });
+        let own =
+            self.codings.len() * images.sum::<usize>() * self.kernels.len() * self.pages.len();
+        teams.sum::<usize>() * (own + self.peers.len())
+    }
+
     /// The peers that speeds are compared with. Without any it is one all the same, with nothing said:
     /// what JSON consists of does not depend on how this program was built.
     pub fn versus(&self) -> Vec<&'static str> {
@@ -41,11 +85,19 @@ impl Plan {
     }
 }
 
+/// Formats that kernels tell apart: each has a formula of its own, but for k-means, which stands for any table.
+pub const KINDS: [Format; 4] =
+    [Format::QinsLinear, Format::E4m3, Format::Int8, Format::KMeansSigned];
+
 /// The formats that are measured if none is named.
-pub fn formats(all: bool) -> Vec<FormatArg> {
-    let some = [Format::QinsLinear, Format::E4m3, Format::KMeansSigned];
-    let formats = if all { &Format::NAMED[..] } else { &some };
-    formats.iter().cloned().map(FormatArg::Named).collect()
+pub const SOME: [Format; 3] = [Format::QinsLinear, Format::E4m3, Format::KMeansSigned];
+
+/// What a report shows if nothing is named: those, and scales that are common in other people's files.
+pub fn overview() -> Vec<(Format, Granularity)> {
+    let rows = KINDS.into_iter().map(|format| (format, Granularity::Row));
+    let others =
+        [(Format::E4m3, Granularity::Block(128, 128)), (Format::Int8, Granularity::Group(32))];
+    rows.chain(others).collect()
 }
 
 /// The kernels of these names, each once.

@@ -38,6 +38,9 @@ pub struct Errors {
     /// What that image alone changes.
     #[serde(rename = "image_rel_rms_error")]
     pub image: Option<f64>,
+    /// Against f64 with the weights that were encoded: what weights lose is part of it.
+    #[serde(rename = "product_rel_rms_error")]
+    pub whole: f64,
 }
 
 /// A product that was measured: a line of JSON.
@@ -55,6 +58,8 @@ pub struct Row {
     weight_gb_s: f64,
     read_gb_s: Option<f64>,
     roofline: Option<f64>,
+    /// What this CPU's fastest multiplier for the mode did in the same run.
+    peak_gflops: Option<f64>,
     #[serde(flatten, serialize_with = "versus")]
     pub versus: Vec<Versus>,
     #[serde(flatten)]
@@ -91,12 +96,13 @@ fn versus<S: Serializer>(versus: &[Versus], serializer: S) -> Result<S::Ok, S::E
 }
 
 impl Row {
-    /// Of a case that was measured; `read_gb_s` is null for weights in a cache.
+    /// Of a case that was measured, with the rates at which memory was read (none for weights in a cache) and numbers
+    /// multiplied.
     pub fn new<P: Product>(
         case: &Case<'_, P>,
         label: Label,
         errors: Errors,
-        read_gb_s: Option<f64>,
+        (read_gb_s, peak_gflops): (Option<f64>, Option<f64>),
         cpu: &str,
     ) -> Result<Self> {
         let size = case.size();
@@ -115,6 +121,7 @@ impl Row {
             weight_gb_s,
             read_gb_s,
             roofline: read_gb_s.map(|read| weight_gb_s / read),
+            peak_gflops,
             versus: Vec::new(),
             errors,
             workspace_bytes: own.then(|| case.workspace_bytes()),
@@ -157,6 +164,7 @@ impl Row {
             cell("GFLOP/s", format!("{:.1}", self.gflops)),
             cell("GB/s", format!("{:.1}", self.weight_gb_s)),
             cell("of read", some(self.roofline, 2)),
+            cell("of peak", some(self.peak_gflops.map(|peak| self.gflops / peak), 2)),
         ]);
         for versus in &self.versus {
             cells.push(cell(&format!("vs {}", versus.peer), some(versus.speedup(), 2)));
@@ -213,7 +221,7 @@ pub fn table(rows: &[Row], out: &mut dyn Write) -> Result<()> {
     writeln!(
         out,
         "best, median: of one product, packing of x and epilogue included. GB/s: bytes of weights; of \
-         read: as a share of\nthe rate at which memory was read. vs: times as fast as that; gemm-f32 is \
+         read: as a share of\nthe rate at which memory was read; of peak: of what the fastest multiplier for the mode does. vs: times as fast as that; gemm-f32 is \
          the f32 GEMM of the crate gemm{peers}.\nerror: relative root mean square, against f64 with the \
          same weights; in integer modes the table's fixed-point image\ncounts as the weights, in bf16 \
          the rounded table, and image is its bytes and the error that it adds.",

@@ -3,43 +3,69 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use lutmul::{Mode, Options, Shape, Weights, sign_stride};
+use indicatif::ProgressBar;
+use lutmul::{Format, Granularity, Mode, Options, Shape, Weights, sign_stride};
 
 use super::layers::Subject;
 use super::peers;
 use super::plan::Plan;
 use super::report::{Errors, Label, Row};
 use crate::measure::{
-    Budget, Caches, Case, FEW_TOKENS, Lutmul, Pages, Product, Reader, Sampled, Team, activations,
-    check_free, copies, copies_for, cpu, head,
+    Budget, Caches, Case, Ceilings, FEW_TOKENS, Lutmul, Pages, Peer, Product, Reader, Sampled,
+    Team, activations, check_free, copies, copies_for, cpu, head,
 };
 use crate::progress;
 
 /// How often the quick products are visited for each time that the slow ones are.
 const ROUNDS: usize = 3;
 
-/// Measures everything.
-pub fn run(plan: &Plan) -> Result<Vec<Row>> {
+/// Measures everything: rows, and the best of each ceiling.
+pub fn run(plan: &Plan) -> Result<(Vec<Row>, Ceilings)> {
     let caches = Caches::of_this_machine();
     plan.check_memory(caches)?;
     let mut teams = BTreeMap::new();
     for threads in &plan.threads {
         teams.insert(*threads, Team::new(*threads)?);
     }
-    let mut readers = BTreeMap::new();
-    if !plan.warm || plan.tokens.iter().any(|m| *m > FEW_TOKENS) {
-        for pages in &plan.pages {
-            readers.insert(*pages, Reader::new(*pages, caches)?);
-        }
-    }
+    let cold = !plan.warm || plan.tokens.iter().any(|m| *m > FEW_TOKENS);
+    let mut ceilings = Ceilings::new(if cold { &plan.pages } else { &[] }, caches)?;
     let mut rows = Vec::new();
+    let groups = plan.groups();
+    let bar = progress::steps(Subject::all(plan).count() * groups.len() * plan.repetitions);
     for subject in Subject::all(plan) {
-        Bench { plan, caches, teams: &teams }.subject(subject, &mut readers, &mut rows)?;
+        let first = rows.len();
+        let bench = Bench { plan, caches, teams: &teams, subject, bar: &bar };
+        bar.set_message("making weights");
+        let floats = subject.floats(plan.seed)?;
+        for group in &groups {
+            rows.extend(bench.group(group, &floats, &mut ceilings)?);
+        }
+        compare(plan, &mut rows[first..]);
     }
-    Ok(rows)
+    bar.finish_and_clear();
+    Ok((rows, ceilings))
+}
+
+/// What is measured in turns.
+#[derive(Clone, Copy)]
+struct Group<'a> {
+    codings: &'a [(Format, Granularity)],
+    peers: &'a [Box<dyn Peer>],
 }
 
 impl Plan {
+    /// Everything in turns; or each coding in turns with the ceilings alone, and peers likewise, where there is no memory for
+    /// all of them at a time.
+    fn groups(&self) -> Vec<Group<'_>> {
+        let (codings, peers) = (&self.codings[..], &self.peers[..]);
+        if !self.overview {
+            return vec![Group { codings, peers }];
+        }
+        let codings = codings.chunks(1).map(|codings| Group { codings, peers: &[] });
+        let peers = peers.chunks(1).map(|peers| Group { codings: &[], peers });
+        codings.chain(peers).collect()
+    }
+
     /// Adds up the large buffers.
     fn check_memory(&self, caches: Caches) -> Result<()> {
         let tokens = self.tokens.iter().copied().max().unwrap_or(1);
@@ -48,14 +74,15 @@ impl Plan {
                 let floats = dims.n.checked_mul(dims.k)?.checked_mul(4)?;
                 let codes = floats / 4 + dims.n.checked_mul(sign_stride(dims.k))?;
                 let copies = codes.checked_mul(2)?.checked_add(2 * caches.cold())?;
-                let weights = self.formats.len() * self.scales.len() * self.pages.len();
+                let at_a_time = |count: usize| if self.overview { count.min(1) } else { count };
+                let weights = at_a_time(self.codings.len()) * self.pages.len();
                 let x = tokens.checked_mul(dims.k.checked_add(dims.n)?)?.checked_mul(8)?;
                 // Twice the floats, or weights of a byte twice as often as makes them cold.
                 let peer = floats.checked_mul(2)?.checked_add(2 * caches.cold())?.checked_add(x)?;
                 floats
                     .checked_mul(2)?
                     .checked_add(copies.checked_mul(weights)?)?
-                    .checked_add(peer.checked_mul(self.peers.len())?)?
+                    .checked_add(peer.checked_mul(at_a_time(self.peers.len()))?)?
                     .checked_add(x)?
                     .checked_add(self.pages.len() * Reader::size(caches))
             };
@@ -75,6 +102,12 @@ struct Material {
     row: Vec<Weights<'static>>,
     /// For others.
     panel: Vec<Weights<'static>>,
+}
+
+/// Activations, and what products with the weights that all others were made of are.
+pub struct Original<'a> {
+    pub x: &'a [f32],
+    pub products: Sampled,
 }
 
 /// Outputs of some weights in f64.
@@ -101,41 +134,42 @@ struct Bench<'a> {
     plan: &'a Plan,
     caches: Caches,
     teams: &'a BTreeMap<usize, Team>,
+    subject: Subject<'a>,
+    bar: &'a ProgressBar,
 }
 
 impl Bench<'_> {
-    fn subject(
+    fn group(
         &self,
-        subject: Subject<'_>,
-        readers: &mut BTreeMap<Pages, Reader>,
-        rows: &mut Vec<Row>,
-    ) -> Result<()> {
-        let (plan, dims) = (self.plan, subject.dims());
-        let bar = progress::steps(plan.repetitions);
-        bar.set_message("making weights");
+        group: &Group<'_>,
+        floats: &[f32],
+        ceilings: &mut Ceilings,
+    ) -> Result<Vec<Row>> {
+        let (plan, dims) = (self.plan, self.subject.dims());
+        self.bar.set_message("making weights");
         let tokens = plan.tokens.iter().copied().max().unwrap_or(1);
         let x = activations((tokens, dims.k), plan.seed, plan.outliers);
-        let floats = subject.floats(plan.seed)?;
-        let materials = self.materials(subject, &floats)?;
-        let peers = peers::encode(plan, self.caches, &floats, dims, &x)?;
-        drop(floats);
+        let products = Sampled::of_floats(floats, (dims.n, dims.k), &x);
+        let original = Original { x: &x, products };
+        let materials = self.materials(group.codings, floats)?;
+        let peers = peers::encode(plan, group.peers, self.caches, floats, dims, &x)?;
 
-        bar.set_message("warming up");
-        let mut entries = self.entries(&materials, &x)?;
-        entries.extend(peers::entries(plan, self.teams, &peers, &x)?);
+        self.bar.set_message("warming up");
+        let mut entries = self.entries(&materials, &original)?;
+        entries.extend(peers::entries(plan, self.teams, &peers, &original)?);
         entries.sort_by_key(|entry| entry.case.size().m);
 
-        let mut reads: BTreeMap<(Pages, usize), f64> = BTreeMap::new();
-        let budget = Budget::new(plan.time, entries.len());
-        bar.set_message("measuring");
+        ceilings.forget_reads();
+        let share = entries.len() as f64 / plan.products().max(entries.len()) as f64;
+        let budget = Budget::new(plan.time.mul_f64(share), entries.len());
+        let coding = group.codings.first().filter(|_| plan.overview);
+        self.bar.set_message(match coding {
+            Some((format, scales)) => format!("measuring {format}, scales {scales}"),
+            None => "measuring".into(),
+        });
         for _ in 0..plan.repetitions {
             for _ in 0..ROUNDS {
-                for (pages, reader) in &mut *readers {
-                    for (threads, team) in self.teams {
-                        let best = reads.entry((*pages, *threads)).or_default();
-                        *best = best.max(reader.sample(team));
-                    }
-                }
+                self.teams.values().for_each(|team| ceilings.sample(team));
                 for entry in entries.iter_mut().filter(|entry| entry.quick) {
                     entry.case.visit_within(&budget)?;
                 }
@@ -143,37 +177,27 @@ impl Bench<'_> {
             for entry in entries.iter_mut().filter(|entry| !entry.quick) {
                 entry.case.visit_within(&budget)?;
             }
-            bar.inc(1);
+            self.bar.inc(1);
         }
-        bar.finish_and_clear();
-
         let cpu = cpu();
-        let first = rows.len();
-        for Entry { mut label, pages, case, errors, .. } in entries {
-            label.layer = subject.name();
-            let read = pages.and_then(|pages| reads.get(&(pages, case.threads())));
-            rows.push(Row::new(&case, label, errors, read.copied(), &cpu)?);
-        }
-        self.compare(&mut rows[first..]);
-        Ok(())
+        let row = |entry: Entry<'_>| {
+            let Entry { mut label, pages, case, errors, .. } = entry;
+            label.layer = self.subject.name();
+            let read = pages.and_then(|pages| ceilings.read(pages, case.threads()));
+            let peak = ceilings.peak(label.mode, case.threads()).map(|peak| peak.gflops);
+            Row::new(&case, label, errors, (read, peak), &cpu)
+        };
+        entries.into_iter().map(row).collect()
     }
 
-    /// Sets rows of one shape beside those of each peer.
-    fn compare(&self, rows: &mut [Row]) {
-        for peer in self.plan.versus() {
-            let of_peer = rows.iter().filter(|row| row.label.peer == Some(peer));
-            let times: BTreeMap<_, _> =
-                of_peer.map(|row| ((row.m, row.threads), row.seconds_best)).collect();
-            for row in &mut *rows {
-                row.compare(peer, times.get(&(row.m, row.threads)).copied());
-            }
-        }
-    }
-
-    fn materials(&self, subject: Subject<'_>, floats: &[f32]) -> Result<Vec<Material>> {
+    fn materials(
+        &self,
+        codings: &[(Format, Granularity)],
+        floats: &[f32],
+    ) -> Result<Vec<Material>> {
         let plan = self.plan;
         let mut materials = Vec::new();
-        for (format, w) in subject.weights(floats, plan)? {
+        for (format, w) in self.subject.weights(floats, codings)? {
             let (few, many) = (self.any(&w, Shape::Gemv)?, self.any(&w, Shape::Gemm)?);
             for pages in &plan.pages {
                 let (mut row, mut panel) = (Vec::new(), Vec::new());
@@ -218,13 +242,17 @@ impl Bench<'_> {
         Ok(false)
     }
 
-    fn entries<'a>(&'a self, materials: &'a [Material], x: &'a [f32]) -> Result<Vec<Entry<'a>>> {
+    fn entries<'a>(
+        &'a self,
+        materials: &'a [Material],
+        original: &'a Original<'a>,
+    ) -> Result<Vec<Entry<'a>>> {
         let mut entries = Vec::new();
         for material in materials {
             for (shape, copies) in [(Shape::Gemv, &material.row), (Shape::Gemm, &material.panel)] {
                 if let Some(w) = copies.first() {
-                    let expected = Expected::new(w, x, &self.plan.modes);
-                    self.entries_of(material, (shape, copies), &expected, x, &mut entries)?;
+                    let expected = Expected::new(w, original.x, &self.plan.modes);
+                    self.entries_of(material, (shape, copies), &expected, original, &mut entries)?;
                 }
             }
         }
@@ -237,14 +265,14 @@ impl Bench<'_> {
         material: &Material,
         (shape, copies): (Shape, &'a [Weights<'static>]),
         expected: &Expected,
-        x: &'a [f32],
+        original: &'a Original<'a>,
         entries: &mut Vec<Entry<'a>>,
     ) -> Result<()> {
         let (plan, w) = (self.plan, &copies[0]);
         let quick = shape == Shape::Gemv;
         let pages = Some(material.pages).filter(|_| !(plan.warm && quick));
         for m in &plan.tokens {
-            for team in self.teams.values() {
+            for team in self.teams.values().filter(|team| plan.wants(*m, team.threads())) {
                 let modes = plan.modes.iter();
                 for mode in modes.filter(|mode| material.floats || mode.is_integer()) {
                     for kernel in &plan.kernels {
@@ -253,12 +281,14 @@ impl Bench<'_> {
                         if lutmul::Plan::new(w, *m, &options)?.shape() != shape {
                             continue;
                         }
-                        let x = &x[..m * w.k()];
+                        let x = &original.x[..m * w.k()];
                         let turns = copies.iter().map(|weights| {
                             Box::new(Lutmul { weights, x, options }) as Box<dyn Product>
                         });
                         let mut case = Case::new(turns, team);
-                        let errors = expected.errors(&case.warm_up()?.0, w.n(), *mode);
+                        let y = case.warm_up()?.0;
+                        let whole = original.products.relative_rms(&y, w.n());
+                        let errors = expected.errors(&y, w.n(), *mode, whole);
                         let label = Label {
                             layer: None,
                             peer: None,
@@ -304,8 +334,8 @@ impl Expected {
         Self { table, image, bf16 }
     }
 
-    /// Of a product in that mode.
-    fn errors(&self, y: &[f32], n: usize, mode: Mode) -> Errors {
+    /// Of a product in that mode, whose whole error is known.
+    fn errors(&self, y: &[f32], n: usize, mode: Mode, whole: f64) -> Errors {
         let image = match mode {
             Mode::F32 => &None,
             Mode::Bf16 => &self.bf16,
@@ -313,9 +343,21 @@ impl Expected {
         };
         match image {
             Some((image, error)) => {
-                Errors { arithmetic: image.relative_rms(y, n), image: Some(*error) }
+                Errors { arithmetic: image.relative_rms(y, n), image: Some(*error), whole }
             }
-            None => Errors { arithmetic: self.table.relative_rms(y, n), image: None },
+            None => Errors { arithmetic: self.table.relative_rms(y, n), image: None, whole },
+        }
+    }
+}
+
+/// Sets rows of one shape beside those of each peer.
+fn compare(plan: &Plan, rows: &mut [Row]) {
+    for peer in plan.versus() {
+        let of_peer = rows.iter().filter(|row| row.label.peer == Some(peer));
+        let times: BTreeMap<_, _> =
+            of_peer.map(|row| ((row.m, row.threads), row.seconds_best)).collect();
+        for row in &mut *rows {
+            row.compare(peer, times.get(&(row.m, row.threads)).copied());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `lutmul demo`: what 8-bit weights cost and gain, on this machine, in under a minute.
 
+mod advice;
 mod layer;
 mod report;
 
@@ -9,16 +10,16 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
 use lutmul::checkpoint::{Checkpoint, Linear};
-use lutmul::{Error, Options};
+use lutmul::{Error, Kernel, Mode, Options};
 
 use crate::bench::{positive, threads};
 use crate::measure::{self, Caches, Dims, Pages, Reader, Team, check_free, transformer_weights};
-use crate::{progress, table};
+use crate::{files, progress, table};
 use layer::{Layer, Rig};
 use report::Report;
 
-/// Encode a layer in every format, multiply by it with every kernel, and show error, speed, size and
-/// share of the read bandwidth, against f32.
+/// Encode a layer in every format, multiply by it with every kernel, show error, speed, size and share of
+/// the read bandwidth, against f32, and say which format and mode to use on this machine.
 ///
 /// Without a model, the layer is made up: of the shape of a Phi-3.5-mini projection, with the statistics
 /// of a transformer's weights.
@@ -48,6 +49,9 @@ pub struct Args {
     /// Print JSON: an object for each layer, format, kernel and number of tokens, a line each
     #[arg(long)]
     json: bool,
+    /// Draw speed against error, for all formats and modes, as SVG into a file
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 impl Args {
@@ -73,9 +77,19 @@ impl Args {
             let tokens = self.tokens;
             check_free(bytes(), &format!("shape {}x{}, {tokens} tokens", dims.n, dims.k))?;
         }
+        if let Some(file) = &self.plot {
+            files::check(file)?;
+        }
         let caches = Caches::of_this_machine();
         let pages = Pages::best();
         let team = Team::new(self.threads.unwrap_or_else(measure::threads))?;
+        // Errors come before anything is said.
+        for (linear, model) in linears.iter().zip(model.iter().cycle()) {
+            floats(model, linear)?;
+        }
+        if !self.json {
+            report::opening(out, team.threads(), self.seconds(linears.len().max(1)))?;
+        }
         let mut reader = Reader::new(pages, caches)?;
         let bar = progress::steps(layer::STEPS * linears.len().max(1));
         let mut rig = Rig {
@@ -112,7 +126,19 @@ impl Args {
             tokens: self.tokens,
             seed: self.seed,
         };
+        if let Some(file) = &self.plot {
+            files::write(file, &report.picture())?;
+        }
         if self.json { report.json(out) } else { report.text(out) }
+    }
+
+    /// About how long it takes: visits of a moment, and for each format a second or two until they can begin.
+    fn seconds(&self, layers: usize) -> usize {
+        let kernels = Kernel::available().count() + Mode::ALL.len() - 1;
+        let visit = 0.06;
+        let products = 2.0 * visit * (kernels * self.repetitions) as f64;
+        let weights = (self.shape.count() as f64 / 25e6).min(4.0);
+        ((products + 1.0 + weights) * (layers * layer::STEPS) as f64) as usize
     }
 }
 

@@ -8,10 +8,23 @@ use serde_json::json;
 
 use super::layer::{Coded, Measured, Run};
 use crate::measure::cpu;
-use crate::table;
+use crate::table::{self, threads};
 
 /// The gate, or up, projection of Phi-3.5-mini.
 const PHI: (usize, usize) = (8192, 3072);
+
+/// What is going to happen, said before it does.
+pub fn opening(out: &mut dyn Write, threads: usize, seconds: usize) -> Result<()> {
+    let version = env!("CARGO_PKG_VERSION");
+    writeln!(out, "lutmul {version}: 8-bit weights, multiplied as they are stored")?;
+    writeln!(out, "on {}, {}\n", cpu(), table::threads(threads))?;
+    let about = match seconds.next_multiple_of(10) {
+        seconds @ ..100 => format!("{seconds} seconds"),
+        seconds => format!("{} minutes", (seconds + 30) / 60),
+    };
+    writeln!(out, "Measuring, for about {about}; longer if something else runs.\n")?;
+    Ok(out.flush()?)
+}
 
 /// Everything that was measured.
 pub struct Report {
@@ -46,7 +59,7 @@ impl Measured {
 
 impl Coded {
     /// The format, and the granularity of scales where it isn't the usual one.
-    fn label(&self) -> String {
+    pub fn label(&self) -> String {
         if self.scales == "row" {
             self.format.into()
         } else {
@@ -55,7 +68,7 @@ impl Coded {
     }
 
     /// The run with so many tokens in a mode; in f32 the fastest.
-    fn fastest(&self, m: usize, mode: Mode) -> Option<&Run> {
+    pub fn fastest(&self, m: usize, mode: Mode) -> Option<&Run> {
         let runs = self.runs.iter().filter(|run| run.m == m && run.mode == mode);
         runs.max_by(|a, b| a.weights.total_cmp(&b.weights))
     }
@@ -118,18 +131,15 @@ impl Report {
         Ok(())
     }
 
-    /// A screen or two for each layer, for someone who has never heard of this.
+    /// A screen or two for each layer, for someone who has never heard of this, and what to make of it.
     pub fn text(&self, out: &mut dyn Write) -> Result<()> {
-        let version = env!("CARGO_PKG_VERSION");
-        writeln!(out, "lutmul {version}: 8-bit weights, multiplied as they are stored")?;
-        writeln!(out, "on {}, {}\n", cpu(), threads(self.threads))?;
         for (i, layer) in self.layers.iter().enumerate() {
             if i > 0 {
                 writeln!(out)?;
             }
             self.layer(layer, out)?;
         }
-        Ok(())
+        self.advice(out)
     }
 
     fn layer(&self, layer: &Measured, out: &mut dyn Write) -> Result<()> {
@@ -158,8 +168,7 @@ impl Report {
         if self.tokens > 1 {
             self.speeds(layer, self.tokens, out)?;
         }
-        self.modes(layer, out)?;
-        self.conclusion(layer, out)
+        self.modes(layer, out)
     }
 
     fn costs(&self, layer: &Measured, out: &mut dyn Write) -> Result<()> {
@@ -274,28 +283,6 @@ impl Report {
         writeln!(out)?;
         Ok(())
     }
-
-    /// The formats with the least error and with the most speed.
-    fn conclusion(&self, layer: &Measured, out: &mut dyn Write) -> Result<()> {
-        let weights = |coded: &Coded| coded.fastest(1, Mode::F32).map_or(0.0, |run| run.weights);
-        let formats = || layer.formats.iter();
-        let precise = formats().max_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
-        let fast = formats().max_by(|a, b| weights(a).total_cmp(&weights(b)));
-        for (what, coded) in [("Least error", precise), ("Most speed", fast)] {
-            let Some((coded, run)) = coded.and_then(|c| Some((c, c.fastest(1, Mode::F32)?))) else {
-                continue;
-            };
-            writeln!(
-                out,
-                "{what}: {}, with {:.0} % of f32's memory, {:.1} times its speed for one token, {} error.",
-                coded.label(),
-                100.0 * coded.bytes as f64 / layer.f32_bytes() as f64,
-                layer.speedup(run).unwrap_or_default(),
-                percent(run.error),
-            )?;
-        }
-        Ok(())
-    }
 }
 
 fn cell(run: &Run, read: f64) -> String {
@@ -306,15 +293,11 @@ fn cell(run: &Run, read: f64) -> String {
     }
 }
 
-fn percent(share: f64) -> String {
+pub fn percent(share: f64) -> String {
     let digits = if share < 1.0 { 2 } else { 0 };
     format!("{:.digits$} %", 100.0 * share)
 }
 
 fn decibels(db: f64) -> String {
     if db.is_finite() { format!("{db:.1} dB") } else { "exact".into() }
-}
-
-fn threads(count: usize) -> String {
-    if count == 1 { "1 thread".into() } else { format!("{count} threads") }
 }

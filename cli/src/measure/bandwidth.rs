@@ -16,13 +16,16 @@ pub struct Reader {
     next: usize,
 }
 
-/// Pieces of the buffer. A sample is one of them: about as long as one of a product.
-const PIECES: usize = 4;
+/// Bytes that are read at a time: about as long as a product takes, so that whatever else runs on the machine leaves
+/// the one alone as often as the other.
+const PIECE: usize = 64 << 20;
+/// Pieces that a sample reads in every way.
+const SAMPLES: usize = 3;
 
 impl Reader {
     /// Bytes of the buffer: 512 MiB, or what is cold in any case.
     pub fn size(caches: Caches) -> usize {
-        (512 << 20).max(caches.cold()).next_multiple_of(1 << 20)
+        (512 << 20).max(caches.cold()).next_multiple_of(PIECE)
     }
 
     /// A buffer on pages of that kind.
@@ -36,20 +39,19 @@ impl Reader {
         Ok(Self { region, next: 0 })
     }
 
-    /// Reads a piece in every way, and returns the best rate, in GB/s.
+    /// Reads some pieces in every way, and returns the best rate, in GB/s.
     pub fn sample(&mut self, team: &Team) -> f64 {
         let mut best = f64::INFINITY;
-        for how in Read::ALL {
+        for how in [Read::ALL; SAMPLES].as_flattened() {
             let bytes = (*self.region).as_ref();
-            let piece = bytes.len() / PIECES;
-            let piece = &bytes[self.next * piece..][..piece];
-            self.next = (self.next + 1) % PIECES;
-            let part = piece.len() / team.threads();
+            let piece = &bytes[self.next * PIECE..][..PIECE];
+            self.next = (self.next + 1) % (bytes.len() / PIECE);
+            let part = PIECE / team.threads();
             let start = Instant::now();
             team.each(|thread| {
-                black_box(read_sum(&piece[thread * part..][..part], how));
+                black_box(read_sum(&piece[thread * part..][..part], *how));
             });
-            best = best.min(start.elapsed().as_secs_f64() / piece.len() as f64);
+            best = best.min(start.elapsed().as_secs_f64() / PIECE as f64);
         }
         1e-9 / best
     }

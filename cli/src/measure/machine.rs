@@ -29,6 +29,22 @@ pub fn cpu() -> String {
     }
 }
 
+/// What the makers of x86 CPUs number them by; virtual machines often have no better name for them.
+pub fn cpu_id() -> Option<String> {
+    let info = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let value = |key: &str| {
+        let line = info.lines().find(|line| line.split(':').next().map(str::trim) == Some(key));
+        Some(line?.split_once(':')?.1.trim().to_owned())
+    };
+    let (family, model) = (value("cpu family")?, value("model")?);
+    Some(format!("family {family}, model {model}, stepping {}", value("stepping")?))
+}
+
+/// How many threads wanted to run during the last minute, on average, where the system says so.
+pub fn load() -> Option<f64> {
+    fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
+}
+
 /// Sizes of caches in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Caches {

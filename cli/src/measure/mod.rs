@@ -3,6 +3,7 @@
 mod bandwidth;
 mod baseline;
 mod case;
+mod ceilings;
 mod data;
 mod error;
 #[cfg(feature = "peers")]
@@ -17,11 +18,12 @@ mod timing;
 pub use bandwidth::Reader;
 pub use baseline::{Floats, Gemm, gemm, gemv};
 pub use case::Case;
+pub use ceilings::{Ceilings, Multiplying};
 pub use data::{activations, gaussian_weights, transformer_activations, transformer_weights};
 pub use error::Sampled;
 #[cfg(feature = "peers")]
 pub use gemm_f32::GemmF32;
-pub use machine::{Caches, cpu, threads};
+pub use machine::{Caches, cpu, cpu_id, load, threads};
 pub use memory::{Pages, Region, check_free, copies, region};
 pub use peer::{About, Encoded, Peer};
 pub use product::{FEW_TOKENS, Lutmul, Product, Size, copies_for, head};

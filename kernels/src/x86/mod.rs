@@ -8,3 +8,4 @@ pub(crate) mod avx512vbmi;
 pub(crate) mod avxvnni;
 #[cfg(feature = "gather")]
 pub(crate) mod gather;
+pub(crate) mod peak;

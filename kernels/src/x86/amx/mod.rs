@@ -7,7 +7,7 @@ mod decode;
 mod finish;
 mod fresh;
 pub(crate) mod i8i8;
-mod tiles;
+pub(super) mod tiles;
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
@@ -18,17 +18,21 @@ use super::avx512vbmi::Avx512Vbmi;
 use super::avx512vbmi::bf16::HasVbmi;
 use crate::isa::{Feature, Isa, Task};
 
+/// Tiles as they are used here.
+pub(super) const TILE: Feature =
+    Feature { name: "amx-tile", detected: || leaf7(24) && palette_fits() };
+/// Products of tiles of bytes.
+pub(super) const INT8: Feature = Feature { name: "amx-int8", detected: || leaf7(25) };
+/// Products of tiles of bf16.
+pub(super) const BF16: Feature = Feature { name: "amx-bf16", detected: || leaf7(22) };
+
 /// Proof of AMX's tiles of bytes and of bf16, and of all that [`Avx512Vbmi`] proves.
 #[derive(Clone, Copy)]
 pub(crate) struct Amx(Avx512Vbmi);
 
 // SAFETY: tasks run with the features of `Avx512Vbmi`; tiles are used in `asm!` only, which needs none.
 unsafe impl Isa for Amx {
-    const FEATURES: &'static [Feature] = &[
-        Feature { name: "amx-tile", detected: || leaf7(24) && palette_fits() },
-        Feature { name: "amx-int8", detected: || leaf7(25) },
-        Feature { name: "amx-bf16", detected: || leaf7(22) },
-    ];
+    const FEATURES: &'static [Feature] = &[TILE, INT8, BF16];
 
     unsafe fn assume() -> Self {
         // SAFETY: the caller's promise: a kernel with tiles has the features of both (`kernel.rs`).

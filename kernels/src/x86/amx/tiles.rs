@@ -33,11 +33,20 @@ static PALETTE: Palette = {
 /// Tiles that are configured for this loop until this is dropped; a thread's own. Made and dropped within each call of a
 /// kernel, so that nothing of another runtime's is relied on, and nothing is left: `ldtilecfg` takes some 270 cycles and
 /// waits for all before it, a call some 10,000 and more.
-pub(super) struct Tiles(PhantomData<*mut ()>);
+pub(in super::super) struct Tiles(PhantomData<*mut ()>);
 
 impl Tiles {
     pub fn configure(_: Amx) -> Self {
-        // SAFETY: the token proves that tiles may be used. The block reads memory, so it is not `nomem`.
+        // SAFETY: the token proves that tiles may be used.
+        unsafe { Self::assume() }
+    }
+
+    /// The same without a token.
+    ///
+    /// # Safety
+    /// The CPU has tiles, and the system permits them.
+    pub unsafe fn assume() -> Self {
+        // SAFETY: the caller's promise. The block reads memory, so it is not `nomem`.
         unsafe {
             asm!("ldtilecfg [{}]", in(reg) &raw const PALETTE, options(nostack, preserves_flags));
         }
