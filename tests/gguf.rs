@@ -145,9 +145,10 @@ fn bad_files() {
     fails(&good.clone().with_place("b.weight", F32, &[9], 1 << 60).bytes(), &["b.weight", "range"]);
     fails(&Gguf::new().with(name, MXFP4, &[1, 32], &[0; 17]).bytes(), &[name, "MXFP4", "Q8_0"]);
     let huge = Gguf::new().with(name, F32, &[1 << 40, 1 << 40], &[]);
-    fails(&huge.bytes(), &["size"]);
+    fails(&huge.bytes(), &["overflow"]);
     let nothing = Gguf::new().with(name, F32, &[1 << 40, 0, 1 << 40], &[]);
-    fails(&nothing.bytes(), &["size"]);
+    fails(&nothing.bytes(), &["too large"]);
+    fails(&good.clone().with_number("split.count", 3).bytes(), &["one of 3 files"]);
     let mut many = bytes.clone();
     many[8..16].fill(0xFF);
     fails(&many, &[]);

@@ -48,5 +48,5 @@ pub fn checkpoint(
 pub fn gguf(bytes: Vec<u8>) -> Result<(GgufFile, Checkpoint)> {
     let path = Path::new("model.gguf");
     let found = GgufFile::parse(path, file(bytes)).map_err(|why| Error::file(path, why))?;
-    Ok((found.clone(), Checkpoint::new(path, gguf::list(found)?)))
+    Ok((found.clone(), Checkpoint::new(path, gguf::matrices(found)?)))
 }

@@ -143,14 +143,18 @@ fn shards(tensors: &[Tensor], most: usize) -> Vec<Vec<&Tensor>> {
     shards
 }
 
-/// Temporary folders are for their owner alone; others are for whom the user's mask says.
+/// Temporary folders and files are for their owner alone; others are for whom the user's mask says.
 #[cfg(unix)]
 fn open_to_all(made: &Path) -> std::io::Result<()> {
-    let like = made.join("like");
-    fs::create_dir(&like)?;
-    let permissions = fs::metadata(&like)?.permissions();
-    fs::remove_dir(&like)?;
-    fs::set_permissions(made, permissions)
+    let (folder, file) = (made.join("like"), made.join("config.json"));
+    fs::create_dir(&folder)?;
+    let like = [fs::metadata(&folder)?.permissions(), fs::metadata(file)?.permissions()];
+    fs::remove_dir(&folder)?;
+    let [folder, file] = like;
+    for entry in fs::read_dir(made)? {
+        fs::set_permissions(entry?.path(), file.clone())?;
+    }
+    fs::set_permissions(made, folder)
 }
 
 #[cfg(not(unix))]

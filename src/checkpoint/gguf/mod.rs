@@ -19,7 +19,7 @@ use gguf_rs_lib::reader::file_reader::{GGUFFileReader, GGUFReaderConfig};
 use gguf_rs_lib::tensor::TensorType;
 
 #[cfg(fuzzing)]
-pub(super) use self::source::list;
+pub(super) use self::source::matrices;
 pub(super) use self::source::{is_gguf, open};
 
 use self::blocks::{Decode, Encoding};
@@ -97,6 +97,13 @@ impl GgufFile {
         let config = GGUFReaderConfig { validate_integrity: false, ..GGUFReaderConfig::default() };
         let reader = GGUFFileReader::with_config(Cursor::new(file), config)
             .map_err(|e| format!("not a sound GGUF file: {}", message(e)))?;
+        if let Some(count @ 2..) =
+            reader.metadata().get("split.count").and_then(number).map(|n| n as u64)
+        {
+            return Err(format!(
+                "is one of {count} files of a model: llama-gguf-split --merge makes one of them"
+            ));
+        }
         let heads = Heads::new(reader.metadata());
         let mut tensors = Vec::new();
         for info in reader.tensor_infos() {

@@ -42,11 +42,11 @@ pub(in crate::checkpoint) fn is_gguf(path: &Path) -> bool {
 
 /// Opens a file.
 pub(in crate::checkpoint) fn open(path: &Path) -> Result<Listing> {
-    list(GgufFile::open(path)?)
+    matrices(GgufFile::open(path)?)
 }
 
 /// Finds the matrices of a file.
-pub(in crate::checkpoint) fn list(file: GgufFile) -> Result<Listing> {
+pub(in crate::checkpoint) fn matrices(file: GgufFile) -> Result<Listing> {
     let (mut found, mut others) = (Vec::new(), Vec::new());
     for (number, entry) in file.tensors.iter().enumerate() {
         if let Some(reason) = why_not(&file, entry) {
