@@ -196,7 +196,7 @@ tests() { # ARGS...
 }
 
 main() {
-  export LUTMUL_KERNELS=${LUTMUL_KERNELS-amx,avx512vbmi,avx512,avxvnni}
+  export LUTMUL_KERNELS=${LUTMUL_KERNELS-amx,avx512bf16,avx512vbmi,avx512,avxvnni}
   prepare "$CHAIN" "$FORMAT $(sha256sum <"$HERE/bochs-amx.patch")" setup
   case ${1-} in
     --setup) ;;
