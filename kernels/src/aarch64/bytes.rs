@@ -217,7 +217,7 @@ fn line<M: Dot, const P: usize>(isa: M::Isa, planes: [Bytes; P], negative: Bytes
 }
 
 /// QINS linear.
-struct Magnitude;
+pub(crate) struct Magnitude;
 
 impl<M: Dot> Decoder<U8I8<M>, 1> for Magnitude {
     const SIGNED: bool = true;
@@ -231,7 +231,7 @@ impl<M: Dot> Decoder<U8I8<M>, 1> for Magnitude {
 }
 
 /// int8.
-struct Integer;
+pub(crate) struct Integer;
 
 impl<M: Dot> Decoder<U8I8<M>, 1> for Integer {
     const SIGNED: bool = false;
@@ -246,7 +246,7 @@ impl<M: Dot> Decoder<U8I8<M>, 1> for Integer {
 }
 
 /// Any table, or half of one, for codes with their sign in the top bit: so many quarters of it.
-struct Lookup<const SIGNED: bool, const QUARTERS: usize>;
+pub(crate) struct Lookup<const SIGNED: bool, const QUARTERS: usize>;
 
 impl<M: Dot, const SIGNED: bool, const QUARTERS: usize, const P: usize> Decoder<U8I8<M>, P>
     for Lookup<SIGNED, QUARTERS>

@@ -118,6 +118,7 @@ impl<'a> Work<'a> {
 
 /// A block of k that is still to be decoded: whole lines of [`ROWS`] rows. The first [`Bf16::TILES`] tiles are multiplied by
 /// it on the way.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "AMX alone does so"))]
 pub(crate) struct Fresh<'a> {
     pub w: &'a Weights<'a>,
     /// The block, in lines.
