@@ -58,6 +58,9 @@ pub fn takes(groups: &Groups<'_>) -> bool {
     }
 }
 
+/// Decodes a block of k, and multiplies the first tiles by it meanwhile.
+pub(crate) type MultiplyFresh<Session> = fn(&Session, &mut Fresh<'_>, &mut [TileSums]);
+
 /// Products of bf16 on an ISA.
 pub(crate) trait Bf16: Sized + 'static {
     type Isa: Isa;
@@ -79,7 +82,7 @@ pub(crate) trait Bf16: Sized + 'static {
     fn multiply(isa: Self::Isa, session: &Self::Session, work: &Work<'_>, sums: &mut [TileSums]);
 
     /// Decodes a block of k while the first tiles are multiplied by it, where it can.
-    const FRESH: Option<fn(&Self::Session, &mut Fresh<'_>, &mut [TileSums])> = None;
+    const FRESH: Option<MultiplyFresh<Self::Session>> = None;
 
     /// Rows become columns.
     fn transpose(isa: Self::Isa, from: &[[f32; TOKENS]; 16]) -> [[f32; 16]; TOKENS];

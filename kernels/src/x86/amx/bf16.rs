@@ -12,7 +12,9 @@ use std::marker::PhantomData;
 use super::fresh::{Decode, HalfTable, SignedTable, WholeTable};
 use super::tiles::Tiles;
 use super::{Amx, refusal};
-use crate::float::bf16::{Bf16, Bf16Entry, Fresh, PanelStep, TOKENS, TileSums, Work, XStep};
+use crate::float::bf16::{
+    Bf16, Bf16Entry, Fresh, MultiplyFresh, PanelStep, TOKENS, TileSums, Work, XStep,
+};
 use crate::isa::{Isa, with_features};
 use crate::x86::avx512::transpose;
 use crate::x86::avx512vbmi::bf16::{Line, run, store};
@@ -36,7 +38,7 @@ impl<F: Decode> Bf16 for MatrixTiles<F> {
     type Line = Line;
     const SIDE: usize = 2;
     const TILES: usize = 2;
-    const FRESH: Option<fn(&Tiles, &mut Fresh<'_>, &mut [TileSums])> = Some(F::fresh);
+    const FRESH: Option<MultiplyFresh<Tiles>> = Some(F::fresh);
 
     #[inline(always)]
     fn begin(isa: Amx) -> Tiles {
