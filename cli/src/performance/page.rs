@@ -201,7 +201,7 @@ fn others(record: &Record) -> String {
     for (peer, threads) in keys {
         let of =
             || peers.iter().filter(|product| product.peer == peer && product.threads == threads);
-        let Some(last) = of().last() else { continue };
+        let Some(last) = of().next_back() else { continue };
         let speeds = tokens.iter().map(|m| {
             let product = of().find(|product| product.m == *m);
             product.map_or("-".into(), |product| three_digits(product.gflops))
@@ -227,7 +227,7 @@ fn pytorch(beside: &Beside) -> String {
     let mut table = Table::new(head.into_iter().chain(tokens.iter().map(|m| of_tokens(*m))));
     for name in unique(beside.products.iter().map(|product| &product.product)) {
         let of = || beside.products.iter().filter(|product| product.product == *name);
-        let Some(last) = of().last() else { continue };
+        let Some(last) = of().next_back() else { continue };
         let speeds = tokens.iter().map(|m| {
             let product = of().find(|product| product.tokens == *m);
             product.map_or("-".into(), |product| three_digits(product.best_gflops))
