@@ -24,7 +24,7 @@ enum Command {
     Inspect(inspect::Args),
     Verify(verify::Args),
     Kernels(kernels::Args),
-    Bench(bench::Args),
+    Bench(Box<bench::Args>),
     Demo(demo::Args),
     Synth(synth::Args),
 }

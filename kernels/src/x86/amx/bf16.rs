@@ -13,7 +13,7 @@ use super::fresh::{Decode, HalfTable, SignedTable, WholeTable};
 use super::tiles::Tiles;
 use super::{Amx, refusal};
 use crate::float::bf16::{
-    Bf16, Bf16Entry, Fresh, MultiplyFresh, PanelStep, TOKENS, TileSums, Work, XStep,
+    Bf16, Bf16Entry, MultiplyFresh, PanelStep, TOKENS, TileSums, Work, XStep,
 };
 use crate::isa::{Isa, with_features};
 use crate::x86::avx512::transpose;
