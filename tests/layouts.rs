@@ -214,7 +214,9 @@ fn compressed(format: &str, weights: Value) -> Value {
 fn compressed_tensors() {
     let group = Granularity::Group(32);
     let block = Granularity::Block(16, 48);
-    let strategies: [(&str, &[usize], (usize, usize), Granularity); 6] = [
+    /// Its name, the shapes of the scales and of the weights, and what that is.
+    type Strategy<'a> = (&'a str, &'a [usize], (usize, usize), Granularity);
+    let strategies: [Strategy<'_>; 6] = [
         ("tensor", &[1], WHOLE, Granularity::Tensor),
         ("tensor", &[], WHOLE, Granularity::Tensor),
         ("channel", &[70, 1], ROW, Granularity::Row),

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::bad::{BEFORE, fails, ones, text};
+use common::bad::{BEFORE, fails, ones};
 use common::{activations, rng, weights};
-use lutmul::{Activations, Context, Error, Granularity, Lut, MatMut, MatRef, Threads};
+use lutmul::{Activations, Context, Granularity, Lut, MatMut, MatRef, Threads};
 
 const SHAPE: (usize, usize) = (5, 70);
 const M: usize = 3;
@@ -79,6 +79,8 @@ fn a_product_that_is_told_more() {
 #[cfg(feature = "ndarray")]
 #[test]
 fn arrays() {
+    use common::bad::text;
+    use lutmul::Error;
     use ndarray::{Array2, Axis, s};
 
     let mut rng = rng("arrays");
