@@ -95,8 +95,8 @@ impl Partial {
     fn write_head(mut journal: &File, head: &Head) -> io::Result<()> {
         let mut line = serde_json::to_vec(head)?;
         line.push(b'\n');
-        journal.write_all(&line)?;
-        journal.sync_data()
+        // Lost in a crash, nothing is done yet.
+        journal.write_all(&line)
     }
 
     fn resume(path: PathBuf, head: &Head, plan: &Plan, restart: bool) -> Result<Self> {
@@ -133,13 +133,16 @@ impl Partial {
             let why = format!("holds an unfinished conversion {difference}: finish it, or restart");
             return Err(Error::file(&path, why));
         }
-        let mut done = HashSet::new();
-        for line in lines.lines() {
-            let line = line.map_err(error)?;
-            let Some((file, item)) = line.split_once(' ') else { break };
-            let (Ok(file), Ok(item)) = (file.parse(), item.parse()) else { break };
-            done.insert((file, item));
-        }
+        // Of a line that was not written to its end, nothing is known, and the next begins in its place.
+        let mut noted = String::new();
+        lines.read_to_string(&mut noted).map_err(error)?;
+        noted.truncate(noted.rfind('\n').map_or(0, |end| end + 1));
+        journal.set_len((first.len() + noted.len()) as u64).map_err(error)?;
+        let item = |line: &str| {
+            let (file, item) = line.split_once(' ')?;
+            Some((file.parse().ok()?, item.parse().ok()?))
+        };
+        let mut done: HashSet<ItemId> = noted.lines().map_while(item).collect();
         // Of files that are not what they should be, nothing is.
         for (i, file) in plan.files.iter().enumerate() {
             let mut start = vec![0; file.layout.head.len()];
@@ -195,15 +198,11 @@ impl Partial {
         Ok(())
     }
 
-    /// Gives the output its name.
+    /// Gives the output its name. All of its items are on disk, so that a crash leaves the whole output or none.
     pub fn publish(&mut self, plan: &Plan, overwrite: bool) -> Result<(), Stop> {
         let Self { path, .. } = self;
         let output = &plan.output;
         let publish = || {
-            for file in &plan.files {
-                // On disk before it has its name, so that a crash leaves the whole output or none.
-                OpenOptions::new().write(true).open(path.join(&file.name))?.sync_all()?;
-            }
             let [file] = &plan.files[..] else { return rename_folder(path, output) };
             if plan.folder.is_some() {
                 return rename_folder(path, output);

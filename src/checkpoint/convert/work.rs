@@ -314,7 +314,7 @@ fn write(
         writer.sync()?;
         for number in 0..plan.files.len() {
             if plan.files[number].items.is_empty() {
-                writer.partial.file(plan, number)?;
+                writer.partial.file(plan, number)?.sync_data()?;
             }
         }
         Ok(())
