@@ -17,11 +17,14 @@ models=$("$here/fetch-models.sh" "$cache/models-1")
 mapfile -t models <<<"$models" # MiniLM, SmolLM2
 
 stamp=$({ cat "$here"/fixtures/*.* "$here"/export-qins.py; echo "$python ${models[*]}"; } | sha256sum)
+mkdir -p "$(dirname "$folder")"
+# Two that run at the same time make them once.
+exec 9>"$folder.lock"
+flock 9
 if [[ -f $folder/manifest.json && $(cat "$folder/stamp" 2>/dev/null) == "$stamp" ]]; then
     echo "$folder"
     exit
 fi
-mkdir -p "$(dirname "$folder")"
 work=$(mktemp -d "$folder.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 PYTHONDONTWRITEBYTECODE=1 "$python" "$here/fixtures/make.py" "${models[@]}" "$work" >&2
