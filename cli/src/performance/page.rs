@@ -104,12 +104,13 @@ fn in_short(record: &Record) -> String {
     };
     for (coding, mode) in [("qins-linear", "f32"), ("e4m3", "f32")] {
         let Some(product) = record.product(coding, mode, few, 1) else { continue };
-        let Some(read) = product.read_gb_s else { continue };
+        let share = share(product.weight_gb_s(), product.read_gb_s);
+        let share = share.map(|share| format!(", {} of what one thread reads", percent(share)));
         lines.push(format!(
-            "- {}, `{coding}` in `{mode}`: {:.1} GB of weights a second, {} of what one thread reads ({})",
+            "- {}, `{coding}` in `{mode}`: {:.1} GB of weights a second{} ({})",
             of_tokens(few),
             product.weight_gb_s(),
-            percent(product.weight_gb_s() / read),
+            share.unwrap_or_default(),
             command(product)
         ));
     }
@@ -156,7 +157,8 @@ fn ceilings(record: &Record) -> String {
     format!(
         "## Ceilings\n\nMeasured in the same run, in turns with the products. Speeds below are followed by their share of the \
          smaller of two: what these weights take to be read, and what the fastest multiplier for the mode does (for \
-         integers that of bytes, though `a16` needs two of its products and `a24` three).\n\n{}",
+         integers that of bytes, though `a16` needs two of its products and `a24` three); by none where the machine was too busy for \
+         ceilings to be found.\n\n{}",
         table.0
     )
 }
@@ -182,9 +184,14 @@ fn coding_table(record: &Record, coding: &str, threads: usize) -> String {
 }
 
 fn speed(product: &Product) -> String {
-    let share = product.ceiling_gflops().map(|ceiling| product.gflops / ceiling);
+    let share = share(product.gflops, product.ceiling_gflops());
     let share = share.map_or(String::new(), |share| format!(" ({share:.2})"));
     format!("{}{share}", three_digits(product.gflops))
+}
+
+/// A rate as a share of its ceiling. Where the machine held up what measures the ceiling, and not the product, it says nothing.
+fn share(rate: f64, ceiling: Option<f64>) -> Option<f64> {
+    ceiling.map(|ceiling| rate / ceiling).filter(|share| *share < 1.1)
 }
 
 /// Other libraries that were measured in the same run.
