@@ -530,6 +530,10 @@ e4m3 row f2250c8bd6f4f1c2
 e4m3 block:16x100 57344c2e6fe2cc16
 e5m2 row a9aae5c894188000
 e5m2 block:16x100 14c131e96683198b
+e4m3-fnuz row 02875683e576d2d1
+e4m3-fnuz block:16x100 c2cbd0f0064bdca3
+e5m2-fnuz row 1895792a946f69c4
+e5m2-fnuz block:16x100 c8f2ed09dd25cd77
 int8 row ce20207ab0b8e9b1
 int8 block:16x100 0200295adc22f07e
 ";

@@ -17,7 +17,7 @@ fn a_small_phi_3_5_mini() {
     let make = |name: &str, threads: &str, seed: &str| -> Value {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lutmul"));
         command.args(["synth", "phi-3.5-mini", name, "--seed", seed, "--json"]);
-        command.args(["--layers", "1", "--vocabulary", "40", "--shard", "150000000"]);
+        command.args(["--layers", "1", "--vocabulary", "40", "--shard", "160000000"]);
         let output = dir.command(command.env("RAYON_NUM_THREADS", threads));
         assert!(output.status.success(), "{}", text(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
