@@ -585,16 +585,16 @@ impl Kernel {
     /// The fewest tokens from which tiles are faster than gemv, for a table; `None` if the kernel has no tiles,
     /// or they can't do the table.
     ///
-    /// Measured on a Sapphire Rapids, 16384×3072, weights cold, against gemv on AVX-512 in the same run: int8 0.5 to 1.1 of
-    /// its speed with 4 tokens, 1.2 to 1.9 with 8; what has to be decoded, a panel for however few tokens, 0.45 to 1.45
-    /// with 8 (the most digits and planes gain first), 1.1 to 2.3 with 12.
+    /// Measured on a Sapphire Rapids, 16384×3072, weights cold, against gemv on AVX-512 in the same run: int8 1.0 of its
+    /// speed with 2 tokens, 1.0 to 1.1 with 3, 1.8 to 2.3 with 5; what has to be decoded, QINS and E4M3, 0.75 to 0.9 with 4
+    /// and 1.25 to 1.7 with 5, where gemv begins a second pass.
     pub fn tiles_from(self, w: &int::Weights<'_>) -> Option<usize> {
         self.0.tiles?;
         match w.table.signed.count() {
             0 => None,
             _ if w.signed() && !w.table.signed.has_negatives() => None,
-            1 => Some(5),
-            _ => Some(9),
+            1 => Some(3),
+            _ => Some(5),
         }
     }
 

@@ -8,7 +8,9 @@ use crate::weights::{Codes, LINE};
 ///
 /// Without it cold products of one token are a quarter to a half slower on a Zen 4; T0 was no better
 /// than T1. It must follow the kernel from group to group of rows: looking 2 KiB ahead within a row
-/// of 3 KiB asked for lines of the next row, which had long been loaded, and gained nothing.
+/// of 3 KiB asked for lines of the next row, which had long been loaded, and gained nothing. On a
+/// Sapphire Rapids products are half as fast without; asking for the rows to come in the order in which they
+/// lie did 0.98 of this, in F32 0.9.
 pub(crate) const DISTANCE: usize = 32;
 
 /// Asks for the cache line at `offset`, which may lie beyond the slice, in the second-level cache.

@@ -108,6 +108,11 @@ impl<'a, X: Element> Quantiser<'a, X> {
         Self { x, scales: tokens, mode, limbs }
     }
 
+    /// How many tokens there are.
+    pub fn tokens(&self) -> usize {
+        self.scales.len()
+    }
+
     /// Some columns of a token, at most a line of them: zero beyond them and beyond x.
     ///
     /// Nothing is copied or cleared that need not be: that was half of the time.
