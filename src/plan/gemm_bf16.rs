@@ -7,9 +7,8 @@ use lutmul_kernels::float::bf16::{
 };
 use lutmul_kernels::{Columns, Kernel};
 
-use super::floats::bf16_bits;
 use super::{Job, Loops, STREAMED, packed_area, padded_tokens};
-use crate::element::Element;
+use crate::element::{Element, bf16_bits};
 use crate::error::Result;
 use crate::mat::MatRef;
 use crate::mode::Mode;
