@@ -113,8 +113,39 @@ impl Element for bf16 {
     }
 
     fn narrow(from: &[f32], to: &mut [Self]) {
-        to.convert_from_f32_slice(from);
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (to, from) in to.iter_mut().zip(from) {
+                    *to = Self::from_bits(bf16_bits(*from));
+                }
+            },
+        );
     }
+
+    fn stream(from: &[f32], to: &mut [Self]) {
+        // What is copied are floats: two of these to each.
+        let Ok(pairs) = bytemuck::try_cast_slice_mut::<_, f32>(to) else {
+            return Self::narrow(from, to);
+        };
+        let mut line = [0.0; 16];
+        for (from, to) in from.chunks(2 * line.len()).zip(pairs.chunks_mut(line.len())) {
+            let line = &mut line[..to.len()];
+            Self::narrow(from, bytemuck::cast_slice_mut(line));
+            lutmul_kernels::stream(line, to);
+        }
+    }
+}
+
+/// The nearest bf16, ties to even, subnormal numbers too; NaN stays one. Without a branch, so that loops become vectors.
+#[inline(always)]
+pub(crate) fn bf16_bits(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let odd = bits >> 16 & 1;
+    let nearest = bits.wrapping_add(0x7FFF + odd);
+    // A NaN whose upper half would be infinity.
+    let quiet = bits | 0x0040_0000;
+    ((if x.is_nan() { quiet } else { nearest }) >> 16) as u16
 }
 
 /// An element that may lie at any address: in memory that another language or a file hands over.
@@ -200,6 +231,32 @@ mod tests {
             Unaligned::widen(slice, &mut wide);
             assert_eq!(wide, exact);
             assert!(Unaligned::as_f32(slice).is_none_or(|floats| floats == exact));
+        }
+    }
+
+    #[test]
+    fn rounding_to_bf16_is_that_of_half() {
+        // All upper halves, with lower ones on both sides of a tie.
+        for upper in 0..=u16::MAX {
+            for lower in [0u32, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF] {
+                let x = f32::from_bits(u32::from(upper) << 16 | lower);
+                assert_eq!(bf16_bits(x), bf16::from_f32(x).to_bits(), "{x:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn streaming_writes_what_rounding_does() {
+        let values: Vec<f32> = (0..200).map(|i| (i as f32 - 31.5) * 0.37).collect();
+        for (start, len) in [(0, 0), (0, 32), (0, 200), (1, 64), (2, 31), (32, 96), (64, 33)] {
+            let (values, mut line) = (&values[..len], vec![bf16::ONE; 400]);
+            let first = line.as_ptr().align_offset(64) + start;
+            bf16::stream(values, &mut line[first..][..len]);
+            lutmul_kernels::stream_fence();
+            for (i, y) in line.iter().enumerate() {
+                let within = i.checked_sub(first).and_then(|i| values.get(i));
+                assert_eq!(*y, within.map_or(bf16::ONE, |v| bf16::from_f32(*v)), "{i}");
+            }
         }
     }
 

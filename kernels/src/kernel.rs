@@ -421,8 +421,8 @@ impl Kernel {
         self.bf16().x_bytes
     }
 
-    /// gemm of bf16: `to[token][row] = Σ_g scale · Σ_k x[token][k]·W[row][k]`. x is a [`bf16::XStep`] for each step of each
-    /// tile of tokens, zero beyond columns and tokens.
+    /// gemm of bf16: `to[token][row] = Σ_g scale · Σ_k x[token][k]·W[row][k]`, handed to `done` tile by tile. x is a
+    /// [`bf16::XStep`] for each step of each tile of tokens, zero beyond columns and tokens; tiles are as many as sums.
     ///
     /// # Panics
     /// If the kernel has no instructions for bf16 or not for these groups, the table is none of bf16, or a buffer does not
@@ -431,19 +431,18 @@ impl Kernel {
         self,
         w: &float::Weights<'_>,
         x: &[bf16::XStep],
-        to: &mut [[f32; bf16::ROWS]],
         scratch: &mut bf16::Scratch<'_>,
+        done: &mut bf16::Done<'_>,
     ) {
         let (entry, codes) = (self.bf16(), &w.codes);
         assert!(bf16::takes(&w.scales.groups) && w.table.needed == Planes::Two);
         assert!(codes.cols > 0 && codes.cols == codes.k);
         assert!(codes.rows() > 0 && codes.rows() <= bf16::ROWS);
         let (steps, tiles) = (codes.cols.div_ceil(bf16::STEP), scratch.sums.len());
-        assert!(tiles > 0 && to.len() == tiles * bf16::TOKENS, "tiles of tokens");
-        assert_eq!(x.len(), tiles * steps, "packed activations");
+        assert!(tiles > 0 && x.len() == tiles * steps, "packed activations");
         assert!(scratch.panel.len() >= (2 * codes.lines()).min(bf16::PANEL));
         // SAFETY: as in `gemv_f32`, and the system was asked there whether it permits tiles.
-        unsafe { (entry.run)(w, x, to, scratch) }
+        unsafe { (entry.run)(w, x, scratch, done) }
     }
 }
 

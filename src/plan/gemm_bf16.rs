@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
-use lutmul_kernels::float::bf16::{PANEL, PanelStep, ROWS, STEP, Scratch, TOKENS, TileSums, XStep};
+use lutmul_kernels::float::bf16::{
+    PANEL, PanelStep, ROWS, STEP, Scratch, TOKENS, TileOut, TileSums, XStep,
+};
 use lutmul_kernels::{Columns, Kernel};
 
-use super::floats::bf16_bits;
 use super::{Job, Loops, STREAMED, packed_area, padded_tokens};
-use crate::element::Element;
+use crate::element::{Element, bf16_bits};
 use crate::error::Result;
 use crate::mat::MatRef;
 use crate::mode::Mode;
@@ -16,7 +17,7 @@ use crate::quantize::TokenScale;
 use crate::threads::for_each_chunk;
 use crate::weights::{GroupIndex, Weights};
 
-/// The most tokens of a block: its sums, finished or not, are 128 bytes for each.
+/// The most tokens of a block, whose sums are 128 bytes for each.
 const NC: usize = 512;
 
 /// x is tiles of 16 tokens, each an [`XStep`] for every 32 columns.
@@ -64,7 +65,7 @@ impl Loops for GemmBf16 {
     }
 
     fn scratch_len(&self, _: &Weights<'_>) -> usize {
-        floats::<PanelStep>(self.panel()) + 2 * floats::<TileSums>(self.block())
+        floats::<PanelStep>(self.panel()) + floats::<TileSums>(self.block())
     }
 
     fn row_step(&self) -> usize {
@@ -97,35 +98,34 @@ impl Loops for GemmBf16 {
         scratch: &mut [f32],
     ) {
         let (steps, block) = (self.steps(), self.block());
-        let (panel, rest) = scratch.split_at_mut(floats::<PanelStep>(self.panel()));
-        let (sums, finished) = rest.split_at_mut(floats::<TileSums>(block));
+        let (panel, sums) = scratch.split_at_mut(floats::<PanelStep>(self.panel()));
         let panel: &mut [PanelStep] = bytemuck::cast_slice_mut(panel);
         let sums: &mut [TileSums] = bytemuck::cast_slice_mut(sums);
-        let finished: &mut [[f32; ROWS]] = bytemuck::cast_slice_mut(finished);
         let x: &[XStep] = bytemuck::cast_slice(job.x);
         let streamed = !job.epilogue.accumulate && job.m * job.w.n() * size_of::<Y>() >= STREAMED;
         let narrow = if streamed { Y::stream } else { Y::narrow };
         // Blocks of tokens.
         for (i, x) in x.chunks(block * steps).enumerate() {
             let (first_token, tiles) = (i * block * TOKENS, x.len() / steps);
-            let finished = &mut finished[..tiles * TOKENS];
             // Panels of rows; blocks of k and tiles are the kernel's.
             for first in rows.clone().step_by(ROWS) {
                 let chunk = first..rows.end.min(first + ROWS);
                 let w = job.w.float(chunk.clone(), Mode::Bf16);
                 let mut scratch = Scratch { panel, sums: &mut sums[..tiles] };
-                self.kernel.gemm_bf16(&w, x, finished, &mut scratch);
                 let (len, first_col) = (chunk.len(), first - rows.start);
                 let bias = job.epilogue.bias.map(|bias| &bias[chunk]);
-                for (token, sums) in (first_token..job.m).zip(finished.iter_mut()) {
-                    let sums = &mut sums[..len];
-                    if let Some(bias) = bias {
-                        for (sum, bias) in sums.iter_mut().zip(bias) {
-                            *sum += bias;
+                let mut store = |tile: usize, sums: &mut TileOut| {
+                    for (token, sums) in (first_token + tile * TOKENS..job.m).zip(sums) {
+                        let sums = &mut sums[..len];
+                        if let Some(bias) = bias {
+                            for (sum, bias) in sums.iter_mut().zip(bias) {
+                                *sum += bias;
+                            }
                         }
+                        job.epilogue.store_rounded(Some(sums), len, y, (token, first_col), narrow);
                     }
-                    job.epilogue.store_rounded(Some(sums), len, y, (token, first_col), narrow);
-                }
+                };
+                self.kernel.gemm_bf16(&w, x, &mut scratch, &mut store);
             }
         }
         if streamed {

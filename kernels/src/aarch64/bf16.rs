@@ -13,7 +13,8 @@ use super::neon::f32::{E4m3, E5m2, HalfTable, Integer, Lookup, Magnitude};
 use super::neon::{F32x4, F64x2, HasNeon, Neon};
 use crate::float;
 use crate::float::bf16::{
-    Bf16, Bf16Entry, Decoder, PanelStep, ROWS, STEP, Scratch, TOKENS, TileSums, Work, XStep, gemm,
+    Bf16, Bf16Entry, Decoder, Done, PanelStep, ROWS, STEP, Scratch, TOKENS, TileSums, Work, XStep,
+    gemm,
 };
 use crate::int::Doubles;
 use crate::isa::{Isa, with_features};
@@ -41,22 +42,17 @@ pub(crate) static ENTRY: Bf16Entry = Bf16Entry {
 
 /// # Safety
 /// As [`gemm`].
-unsafe fn run(
-    w: &float::Weights<'_>,
-    x: &[XStep],
-    to: &mut [[f32; ROWS]],
-    scratch: &mut Scratch<'_>,
-) {
+unsafe fn run(w: &float::Weights<'_>, x: &[XStep], scratch: &mut Scratch<'_>, done: &mut Done<'_>) {
     // SAFETY: the caller's promise.
     unsafe {
         match w.closed_form() {
-            Some(ClosedForm::Magnitude) => gemm::<Bfmmla, Upper<Magnitude>>(w, x, to, scratch),
-            Some(ClosedForm::Signed { .. }) => gemm::<Bfmmla, Upper<Integer>>(w, x, to, scratch),
-            Some(ClosedForm::E4m3) => gemm::<Bfmmla, Upper<E4m3>>(w, x, to, scratch),
-            Some(ClosedForm::E5m2) => gemm::<Bfmmla, Upper<E5m2>>(w, x, to, scratch),
-            None if w.sign_magnitude() => gemm::<Bfmmla, Upper<HalfTable>>(w, x, to, scratch),
-            None if w.signed() => gemm::<Bfmmla, Upper<Lookup<true>>>(w, x, to, scratch),
-            None => gemm::<Bfmmla, Upper<Lookup<false>>>(w, x, to, scratch),
+            Some(ClosedForm::Magnitude) => gemm::<Bfmmla, Upper<Magnitude>>(w, x, scratch, done),
+            Some(ClosedForm::Signed { .. }) => gemm::<Bfmmla, Upper<Integer>>(w, x, scratch, done),
+            Some(ClosedForm::E4m3) => gemm::<Bfmmla, Upper<E4m3>>(w, x, scratch, done),
+            Some(ClosedForm::E5m2) => gemm::<Bfmmla, Upper<E5m2>>(w, x, scratch, done),
+            None if w.sign_magnitude() => gemm::<Bfmmla, Upper<HalfTable>>(w, x, scratch, done),
+            None if w.signed() => gemm::<Bfmmla, Upper<Lookup<true>>>(w, x, scratch, done),
+            None => gemm::<Bfmmla, Upper<Lookup<false>>>(w, x, scratch, done),
         }
     }
 }

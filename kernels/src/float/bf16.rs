@@ -41,6 +41,13 @@ pub type XStep = [u16; TOKENS * STEP];
 /// Sums of a tile of tokens.
 pub type TileSums = [[f32; TOKENS]; ROWS];
 
+/// What a call makes of a tile of tokens: scaled sums.
+pub type TileOut = [[f32; ROWS]; TOKENS];
+
+/// What takes them, a tile of the call's after the other, by its number. Stores to y so lie between products, and are not
+/// waited for.
+pub type Done<'a> = dyn FnMut(usize, &mut TileOut) + 'a;
+
 /// Memory of a call.
 #[derive(Debug)]
 pub struct Scratch<'a> {
@@ -61,6 +68,9 @@ pub fn takes(groups: &Groups<'_>) -> bool {
 /// Decodes a block of k, and multiplies the first tiles by it meanwhile.
 pub(crate) type MultiplyFresh<Session> = fn(&Session, &mut Fresh<'_>, &mut [TileSums]);
 
+/// The most tiles that an instruction's loop takes at a time.
+const MOST_TILES: usize = 3;
+
 /// Products of bf16 on an ISA.
 pub(crate) trait Bf16: Sized + 'static {
     type Isa: Isa;
@@ -70,7 +80,7 @@ pub(crate) trait Bf16: Sized + 'static {
     type Line: Copy;
     /// Columns of a token that lie side by side.
     const SIDE: usize;
-    /// The most tiles that are multiplied at a time.
+    /// The most tiles that are multiplied at a time, up to 3.
     const TILES: usize;
 
     fn begin(isa: Self::Isa) -> Self::Session;
@@ -143,7 +153,7 @@ pub(crate) struct Bf16Entry {
     pub from: usize,
     /// Bytes of x that stay in L2 while rows pass by.
     pub x_bytes: usize,
-    pub run: unsafe fn(&Weights<'_>, &[XStep], &mut [[f32; ROWS]], &mut Scratch<'_>),
+    pub run: unsafe fn(&Weights<'_>, &[XStep], &mut Scratch<'_>, &mut Done<'_>),
 }
 
 /// A product by an ISA and a decoder.
@@ -153,54 +163,58 @@ pub(crate) struct Bf16Entry {
 pub(crate) unsafe fn gemm<B: Bf16, D: Decoder<B>>(
     w: &Weights<'_>,
     x: &[XStep],
-    to: &mut [[f32; ROWS]],
     scratch: &mut Scratch<'_>,
+    done: &mut Done<'_>,
 ) {
     debug_assert!(w.table.needed == Planes::Two && D::SIGNED == w.signed());
     // SAFETY: the caller's promise.
     let isa = unsafe { B::Isa::assume() };
-    isa.run(Gemm::<B, D> { w, x, to, scratch, kind: PhantomData });
+    isa.run(Gemm::<B, D> { w, x, scratch, done, kind: PhantomData });
 }
 
-struct Gemm<'a, 's, B, D> {
+struct Gemm<'a, 's, 'd, B, D> {
     w: &'a Weights<'a>,
     x: &'a [XStep],
-    to: &'a mut [[f32; ROWS]],
     scratch: &'a mut Scratch<'s>,
+    done: &'a mut Done<'d>,
     kind: PhantomData<(B, D)>,
 }
 
-impl<B: Bf16, D: Decoder<B>> Task<B::Isa> for Gemm<'_, '_, B, D> {
+impl<B: Bf16, D: Decoder<B>> Task<B::Isa> for Gemm<'_, '_, '_, B, D> {
     #[inline(always)]
     fn run(self, isa: B::Isa) {
-        let Self { w, x, to, scratch, .. } = self;
+        let Self { w, x, scratch, done, .. } = self;
         let (lines, steps) = (w.codes.lines(), w.codes.cols.div_ceil(STEP));
         let (session, regs) = (B::begin(isa), D::load(isa, w));
+        let mut scaling = Scaling::new(w);
+        let mut parts = [[[0.0; TOKENS]; ROWS]; MOST_TILES];
         const LINES: usize = KC / LINE;
-        let whole = matches!(w.scales.groups, Groups::Whole) && w.codes.rows() == ROWS;
         for first in (0..lines).step_by(LINES) {
             let block = first..lines.min(first + LINES);
             let (start, end) = (2 * block.start, steps.min(2 * block.end));
-            let fits = whole && block.end <= w.codes.full_lines() && scratch.sums.len() >= B::TILES;
+            let fits = w.codes.rows() == ROWS && block.end <= w.codes.full_lines();
+            let fits = fits && scaling.whole && scratch.sums.len() >= B::TILES;
             let mut fresh = B::FRESH.filter(|_| fits);
             if fresh.is_none() {
                 decode::<B, D>(isa, w, &regs, block.clone(), scratch.panel);
             }
+            scaling.find(w, start..end);
             for (i, sums) in scratch.sums.chunks_mut(B::TILES).enumerate() {
                 let tile = i * B::TILES;
-                let x = &x[tile * steps..];
+                let x = &x[tile * steps + start..];
+                let panel = &mut scratch.panel[..end - start];
                 if let Some(run) = fresh.take() {
-                    let panel = &mut scratch.panel[..end - start];
-                    let (x, lines) = (&x[start..], block.clone());
+                    let lines = block.clone();
                     run(&session, &mut Fresh { w, lines, panel, x, tile: steps }, sums);
                 } else {
-                    let panel = &scratch.panel[..end - start];
-                    multiply::<B>(isa, &session, (w, panel), x, &Place { start, end, steps }, sums);
+                    let work = Work { panel, x, tile: steps, add: start > 0 };
+                    scaling.multiply::<B>(isa, &session, &work, sums, &mut parts);
                 }
                 if end == steps {
-                    let to = to[tile * TOKENS..].chunks_exact_mut(TOKENS);
-                    for (sums, to) in sums.iter().zip(to) {
-                        finish::<B>(isa, w, sums, to);
+                    for (i, sums) in sums.iter().enumerate() {
+                        let mut to = [[0.0; ROWS]; TOKENS];
+                        finish::<B>(isa, &scaling.last, sums, &mut to);
+                        done(tile + i, &mut to);
                     }
                 }
             }
@@ -247,83 +261,97 @@ fn decode<B: Bf16, D: Decoder<B>>(
     }
 }
 
-/// Steps of a block of k, of so many in all.
-struct Place {
-    start: usize,
-    end: usize,
-    steps: usize,
+/// Where scales are multiplied in: groups of them within a block of k, or all at the end.
+struct Scaling {
+    /// Whether a row has one scale.
+    whole: bool,
+    /// Scales of rows at the end: 1 where groups have theirs.
+    last: [f32; ROWS],
+    /// Groups of the block, or parts of some: their steps, and the scales of rows.
+    groups: [(usize, [f32; ROWS]); PANEL],
+    count: usize,
 }
 
-/// Multiplies a block of k: as a whole, or group by group.
-#[inline(always)]
-fn multiply<B: Bf16>(
-    isa: B::Isa,
-    session: &B::Session,
-    (w, panel): (&Weights<'_>, &[PanelStep]),
-    x: &[XStep],
-    at: &Place,
-    sums: &mut [TileSums],
-) {
-    let scale_of = match w.scales.groups {
-        Groups::Whole => {
-            let work = Work { panel, x: &x[at.start..], tile: at.steps, add: at.start > 0 };
-            return B::multiply(isa, session, &work, sums);
-        }
-        Groups::Lines(index) => Index { lines: index, quarters: &[] },
-        Groups::Quarters(index) => Index { lines: &[], quarters: index },
-    };
-    let mut parts = [[[0.0; TOKENS]; ROWS]; 4];
-    let parts = &mut parts[..sums.len()];
-    let mut step = at.start;
-    while step < at.end {
-        let (first, scale) = (step, scale_of.step(step));
-        while step < at.end && scale_of.step(step) == scale {
-            step += 1;
-        }
-        let panel = &panel[first - at.start..step - at.start];
-        let work = Work { panel, x: &x[first..], tile: at.steps, add: false };
-        B::multiply(isa, session, &work, parts);
-        for r in 0..w.codes.rows() {
-            let by = w.scales.row(r)[scale];
-            for (sums, part) in sums.iter_mut().zip(parts.iter()) {
-                for (sum, part) in sums[r].iter_mut().zip(&part[r]) {
-                    *sum = if first > 0 { *sum + part * by } else { part * by };
-                }
+impl Scaling {
+    fn new(w: &Weights<'_>) -> Self {
+        let whole = matches!(w.scales.groups, Groups::Whole);
+        let mut last = [1.0; ROWS];
+        if whole {
+            for (r, last) in last.iter_mut().enumerate().take(w.codes.rows()) {
+                *last = w.scales.row(r)[0];
             }
         }
+        Self { whole, last, groups: [(0, [0.0; ROWS]); PANEL], count: 0 }
     }
-}
 
-/// Where the scales of a step are among those of its row.
-struct Index<'a> {
-    lines: &'a [u32],
-    quarters: &'a [[u32; 4]],
-}
+    /// Finds the groups of some steps.
+    fn find(&mut self, w: &Weights<'_>, steps: Range<usize>) {
+        let index = |step: usize| match w.scales.groups {
+            Groups::Whole => 0,
+            Groups::Lines(index) => index[step / 2] as usize,
+            Groups::Quarters(index) => index[step / 2][step % 2 * 2] as usize,
+        };
+        self.count = 0;
+        if self.whole {
+            return;
+        }
+        let mut before = None;
+        for step in steps {
+            let at = Some(index(step));
+            if at != before {
+                let (count, scales) = &mut self.groups[self.count];
+                *count = 0;
+                for (r, scale) in scales.iter_mut().enumerate().take(w.codes.rows()) {
+                    *scale = w.scales.row(r)[index(step)];
+                }
+                self.count += 1;
+                before = at;
+            }
+            self.groups[self.count - 1].0 += 1;
+        }
+    }
 
-impl Index<'_> {
+    /// Multiplies a block of k: as a whole, or group by group.
     #[inline(always)]
-    fn step(&self, step: usize) -> usize {
-        let line = step / 2;
-        match self.lines {
-            [] => self.quarters[line][step % 2 * 2] as usize,
-            lines => lines[line] as usize,
+    fn multiply<B: Bf16>(
+        &self,
+        isa: B::Isa,
+        session: &B::Session,
+        work: &Work<'_>,
+        sums: &mut [TileSums],
+        parts: &mut [TileSums; MOST_TILES],
+    ) {
+        if self.whole {
+            return B::multiply(isa, session, work, sums);
+        }
+        let parts = &mut parts[..sums.len()];
+        let mut step = 0;
+        for (steps, scales) in &self.groups[..self.count] {
+            let (panel, x) = (&work.panel[step..step + steps], &work.x[step..]);
+            B::multiply(isa, session, &Work { panel, x, tile: work.tile, add: false }, parts);
+            let add = work.add || step > 0;
+            for (sums, parts) in sums.iter_mut().zip(&*parts) {
+                for r in 0..ROWS {
+                    for t in 0..TOKENS {
+                        let scaled = parts[r][t] * scales[r];
+                        sums[r][t] = if add { sums[r][t] + scaled } else { scaled };
+                    }
+                }
+            }
+            step += steps;
         }
     }
 }
 
-/// Scales sums, if they are not yet, and turns them round.
+/// Scales sums, and turns them round.
 #[inline(always)]
-fn finish<B: Bf16>(isa: B::Isa, w: &Weights<'_>, sums: &TileSums, to: &mut [[f32; ROWS]]) {
-    let whole = matches!(w.scales.groups, Groups::Whole);
-    for (half, sums) in sums.as_chunks::<16>().0.iter().enumerate() {
+fn finish<B: Bf16>(isa: B::Isa, scales: &[f32; ROWS], sums: &TileSums, to: &mut TileOut) {
+    let halves = sums.as_chunks::<16>().0.iter().zip(scales.as_chunks::<16>().0);
+    for (half, (sums, scales)) in halves.enumerate() {
         let mut scaled = *sums;
-        if whole {
-            for (r, sums) in scaled.iter_mut().enumerate() {
-                let row = half * 16 + r;
-                let by = if row < w.codes.rows() { w.scales.row(row)[0] } else { 0.0 };
-                for sum in sums {
-                    *sum *= by;
-                }
+        for (sums, by) in scaled.iter_mut().zip(scales) {
+            for sum in sums {
+                *sum *= by;
             }
         }
         for (to, column) in to.iter_mut().zip(B::transpose(isa, &scaled)) {

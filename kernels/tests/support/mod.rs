@@ -97,6 +97,9 @@ pub const GROUPINGS: [Grouping; 3] = [
     Grouping { name: "quarter", size: 48 },
 ];
 
+/// Groups of half a line: a step of bf16 instructions.
+pub const HALVES: Grouping = Grouping { name: "half a line", size: LINE / 2 };
+
 /// Rows of weights, whose scales are those of a larger matrix with blocks of three rows.
 pub struct Weights {
     pub groups: Grouping,

@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 
 use super::{Plane, lookup};
 use crate::float::Weights;
-use crate::float::bf16::{Bf16, Decoder, PanelStep, ROWS, STEP, Scratch, XStep, gemm};
+use crate::float::bf16::{Bf16, Decoder, Done, PanelStep, STEP, Scratch, XStep, gemm};
 use crate::isa::with_features;
 use crate::weights::LINE;
 use crate::x86::avx512::Avx512F;
@@ -32,8 +32,8 @@ pub(crate) type Line = [__m512i; 2];
 pub(crate) unsafe fn run<H, W, S>(
     w: &Weights<'_>,
     x: &[XStep],
-    to: &mut [[f32; ROWS]],
     scratch: &mut Scratch<'_>,
+    done: &mut Done<'_>,
 ) where
     H: Bf16<Isa: HasVbmi, Line = Line>,
     W: Bf16<Isa: HasVbmi, Line = Line>,
@@ -42,11 +42,11 @@ pub(crate) unsafe fn run<H, W, S>(
     // SAFETY: the caller's promise.
     unsafe {
         if w.sign_magnitude() {
-            gemm::<H, HalfTable>(w, x, to, scratch);
+            gemm::<H, HalfTable>(w, x, scratch, done);
         } else if w.signed() {
-            gemm::<S, WholeTable<true>>(w, x, to, scratch);
+            gemm::<S, WholeTable<true>>(w, x, scratch, done);
         } else {
-            gemm::<W, WholeTable<false>>(w, x, to, scratch);
+            gemm::<W, WholeTable<false>>(w, x, scratch, done);
         }
     }
 }
