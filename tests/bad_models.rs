@@ -1,14 +1,11 @@
 //! Models that cannot be read as what they claim to be: errors that name file and tensor.
 #![cfg(feature = "checkpoint")]
 
-#[path = "common/files.rs"]
-mod files;
-
 use std::fs;
 
-use files::{File, Folder, le_bytes};
 use lutmul::checkpoint::Checkpoint;
 use serde_json::{Value, json};
+use testing::files::{File, Folder, le_bytes};
 
 /// Opening fails, with an error that has all the words.
 fn refused(folder: &Folder, words: &[&str]) {
@@ -242,7 +239,7 @@ fn scales_and_codes_that_are_not_finite() {
 
 /// Two shards, sound.
 fn shards() -> (Folder, File, File) {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let one = File::default().with("a.weight", "F8_E4M3", &[2, 2], &[0x38; 4]).with(
         "b",
         "U8",
@@ -296,7 +293,7 @@ fn shards_and_their_index() {
     folder.put("2.safetensors", &two.with("b", "U8", &[1], &[0]).bytes());
     refused(&folder, &["no tensor \"b\"", "2.safetensors"]);
     drop(one);
-    let folder = Folder::new();
+    let folder = Folder::empty();
     folder.put("x-1.safetensors", &File::default().bytes());
     folder.put("x-2.safetensors", &File::default().bytes());
     refused(&folder, &["x-1.safetensors", "index.json"]);

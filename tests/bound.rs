@@ -1,15 +1,10 @@
 //! The bounds of `lutmul::bound` hold for every kernel, mode, format and granularity, and could not be much
 //! smaller.
 
-mod common;
-
-use common::with_signs;
+use testing::with_signs;
 
 use std::collections::BTreeMap;
 
-use common::bad::{ones, text};
-use common::kernels::kernels;
-use common::{GRANULARITIES, all_tables, contract, in_mode, weights};
 use lutmul::bound::error_bound;
 use lutmul::{
     Context, Granularity, Lut, MatMut, MatRef, Mode, Options, Scales, Threads, Weights, bf16,
@@ -17,6 +12,9 @@ use lutmul::{
 };
 use rand::RngExt;
 use rand::rngs::StdRng;
+use testing::bad::{ones, text};
+use testing::kernels::kernels;
+use testing::{GRANULARITIES, all_tables, contract, in_mode, weights};
 
 fn product(w: &Weights<'_>, x: &[f32], options: &Options) -> Vec<f32> {
     let m = x.len() / w.k();
@@ -67,7 +65,7 @@ fn image_product(w: &Weights<'_>, x: &[f32]) -> Vec<f64> {
 #[test]
 fn every_kernel_keeps_the_bounds() {
     const KINDS: [&str; 6] = ["plain", "outliers", "subnormal", "mixed", "large", "zeros"];
-    let mut rng = common::rng("every_kernel_keeps_the_bounds");
+    let mut rng = testing::rng("every_kernel_keeps_the_bounds");
     let mut cases = Vec::new();
     for (i, kind) in KINDS.into_iter().enumerate() {
         for table in 0..all_tables().len() {
@@ -77,7 +75,7 @@ fn every_kernel_keeps_the_bounds() {
             }
         }
     }
-    let cases = common::thin("kinds × tables × granularities", cases, 23);
+    let cases = testing::thin("kinds × tables × granularities", cases, 23);
     let (n, k) = (5, 200);
     let (mut failures, mut finite) = (Vec::new(), BTreeMap::new());
     for (kind, table, granularity, m) in cases {
@@ -256,7 +254,7 @@ fn bf16_knows_what_is_flushed() {
 /// The factor bounds the bounds of any token, and is what they reach for the worst of them.
 #[test]
 fn the_factor_is_a_bound_of_the_bounds() {
-    let mut rng = common::rng("the_factor_is_a_bound_of_the_bounds");
+    let mut rng = testing::rng("the_factor_is_a_bound_of_the_bounds");
     for mode in Mode::ALL {
         for (name, lut, signed) in all_tables() {
             let (n, k) = (4, 320);
@@ -339,7 +337,7 @@ fn what_has_no_bound() {
 /// What a table made by `(c − 1)/254 · max` in f32 loses when it is taken for an exact one.
 #[test]
 fn imported_affine_tables() {
-    let mut rng = common::rng("imported_affine_tables");
+    let mut rng = testing::rng("imported_affine_tables");
     let mut worst = 0f64;
     for _ in 0..2000 {
         let max: f32 = rng.random_range(1e-3..1e3);

@@ -1,18 +1,16 @@
 //! Every kernel against the definition in f64: the bounds of F32 and BF16 modes, and exactness where all
 //! products and sums are integers that f32 holds.
 
-mod common;
-
-use common::with_signs;
+use testing::with_signs;
 
 use std::collections::BTreeSet;
 
-use common::kernels::{kernels, wanted};
-use common::{FLOATS, GRANULARITIES, activations, bound, bounds, in_mode, tables, weights};
 use lutmul::{
     Activation, Context, Epilogue, Granularity, KernelInfo, MatMut, MatRef, Mode, Options, Plan,
     Scales, Shape, Threads, Weights, reference,
 };
+use testing::kernels::{kernels, wanted};
+use testing::{FLOATS, GRANULARITIES, activations, bound, bounds, in_mode, tables, weights};
 
 /// Multiplies into a buffer of NaN, so that whatever is not written shows.
 fn product(w: &Weights<'_>, x: &[f32], m: usize, options: &Options) -> Vec<f32> {
@@ -52,7 +50,7 @@ impl Expected {
 
 #[test]
 fn every_kernel_keeps_the_bound() {
-    let mut rng = common::rng("every_kernel_keeps_the_bound");
+    let mut rng = testing::rng("every_kernel_keeps_the_bound");
     // All tokens up to both sides of a tile with all tails of k, and every n with some of them.
     let mut small = Vec::new();
     for (i, k) in [0, 1, 15, 16, 63, 64, 65, 127, 130].into_iter().enumerate() {
@@ -77,7 +75,7 @@ fn every_kernel_keeps_the_bound() {
         }
     }
     let (mut failures, mut ran) = (Vec::new(), BTreeSet::new());
-    let cases = common::thin("shape × table × granularity", cases, 17);
+    let cases = testing::thin("shape × table × granularity", cases, 17);
     for ((m, n, k), table, granularity, modes) in cases {
         let (name, lut, signed) = tables().swap_remove(table);
         let x = activations(&mut rng, m * k);
@@ -106,7 +104,7 @@ fn every_kernel_keeps_the_bound() {
 
 #[test]
 fn integers_are_exact() {
-    let mut rng = common::rng("integers_are_exact");
+    let mut rng = testing::rng("integers_are_exact");
     for (_, lut, signed) in
         tables().into_iter().filter(|t| t.1.values().iter().all(|v| v.fract() == 0.0))
     {
@@ -136,7 +134,7 @@ fn integers_are_exact() {
 /// A kernel may decode to a multiple of the weights and divide later: no step of that may overflow.
 #[test]
 fn large_scales_do_not_overflow() {
-    let mut rng = common::rng("large_scales_do_not_overflow");
+    let mut rng = testing::rng("large_scales_do_not_overflow");
     let largest = 2f32.powi(126);
     // Subnormal entries times these x would underflow.
     for (name, lut, signed) in tables().into_iter().filter(|table| table.0 != "odd ones") {
@@ -173,7 +171,7 @@ fn large_scales_do_not_overflow() {
 
 #[test]
 fn the_epilogue_is_applied_at_the_store() {
-    let mut rng = common::rng("the_epilogue_is_applied_at_the_store");
+    let mut rng = testing::rng("the_epilogue_is_applied_at_the_store");
     let (n, k) = (70, 96);
     let w = weights(&mut rng, (n, k), &lutmul::Lut::qins_linear(), true, Granularity::Row);
     let bias = activations(&mut rng, n);
@@ -214,7 +212,7 @@ fn the_epilogue_is_applied_at_the_store() {
 
 #[test]
 fn shapes_are_as_documented() {
-    let mut rng = common::rng("shapes_are_as_documented");
+    let mut rng = testing::rng("shapes_are_as_documented");
     let lut = lutmul::Lut::int8();
     let row = weights(&mut rng, (4, 96), &lut, false, Granularity::Row);
     let odd = weights(&mut rng, (4, 96), &lut, false, Granularity::Group(20));

@@ -10,8 +10,6 @@
 //! 0.834 (the decoded value, −1.0039, is right); 1.771, 87 % and 29 500× follow from nothing given there.
 //! Code and sign as two bytes are also no smaller than bf16; with packed signs a weight is 1.125 bytes.
 
-mod common;
-
 use lutmul::{Format, Granularity, Lut, Scales, Weights, reference};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -30,7 +28,7 @@ fn off(value: f64, from: f64) -> f64 {
 fn a_layer_of_768_to_3072() {
     println!("768→3072, N(0, 0.02), qins-linear per tensor; x ~ N(0, 1), 8 tokens");
     println!("seed  max|w|/σ  max error  (max/508)  mean error  (max/1016)  forward   (theory)");
-    for seed in common::thin("seeds", (0..SEEDS).collect(), SEEDS as usize - 1) {
+    for seed in testing::thin("seeds", (0..SEEDS).collect(), SEEDS as usize - 1) {
         let mut rng = StdRng::seed_from_u64(seed);
         let normal = Normal::new(0.0, 0.02f32).unwrap();
         let w: Vec<f32> = (0..N * K).map(|_| rng.sample(normal)).collect();

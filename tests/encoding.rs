@@ -1,7 +1,5 @@
 //! Encoding: every format and granularity against the definition, element types, threads, errors.
 
-mod common;
-
 use lutmul::{Element, Error, Format, Granularity, Lut, Weights, bf16, f16, sign_stride};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -128,7 +126,7 @@ fn all_formats_and_granularities() {
             cases.extend(GRAINS.map(|granularity| (shape, format.clone(), granularity)));
         }
     }
-    for ((n, k), format, granularity) in common::thin("shape × format × granularity", cases, 9) {
+    for ((n, k), format, granularity) in testing::thin("shape × format × granularity", cases, 9) {
         let w = gaussian(n, k, (n * 31 + k) as u64);
         check(&w, (n, k), &format, granularity);
     }

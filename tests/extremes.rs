@@ -1,19 +1,17 @@
 //! The ends of the number range in integer modes: every kernel gives the bits of the contract there too,
 //! and what is beyond an end is an error, or infinite where the sum is.
 
-mod common;
+use testing::with_signs;
 
-use common::with_signs;
-
-use common::bad::{BEFORE, fails, one_thread, ones, per_tensor, text};
-use common::contract::{MODES, contract, most_columns};
-use common::kernels::kernels;
 use lutmul::bound::error_bound;
 use lutmul::{
     Activations, Context, Element, Epilogue, Error, Granularity, Kernel, Lut, MatMut, MatRef, Mode,
     Options, Scales, Weights, bf16, reference,
 };
 use rand::RngExt;
+use testing::bad::{BEFORE, fails, one_thread, ones, per_tensor, text};
+use testing::contract::{MODES, contract, most_columns};
+use testing::kernels::kernels;
 
 const SMALLEST: f32 = f32::from_bits(1);
 
@@ -97,7 +95,7 @@ fn every_kernel_gives_the_bits_of_the_contract_at_the_ends() {
         Granularity::Group(96),
         Granularity::Block(2, 128),
     ];
-    let mut rng = common::rng("every_kernel_gives_the_bits_of_the_contract_at_the_ends");
+    let mut rng = testing::rng("every_kernel_gives_the_bits_of_the_contract_at_the_ends");
     let mut cases = Vec::new();
     for table in 0..tables().len() {
         for scales in SCALES {
@@ -106,12 +104,12 @@ fn every_kernel_gives_the_bits_of_the_contract_at_the_ends() {
             }
         }
     }
-    let cases = common::thin("tables × scales × k", cases, 19);
+    let cases = testing::thin("tables × scales × k", cases, 19);
     let (mut failures, mut infinite, mut finite) = (Vec::new(), 0, 0);
     for (i, (table, (scales, values), k, granularity)) in cases.into_iter().enumerate() {
         let (name, lut, signed) = tables().swap_remove(table);
         let n = 5;
-        let random = common::weights(&mut rng, (n, k), &lut, signed, granularity);
+        let random = testing::weights(&mut rng, (n, k), &lut, signed, granularity);
         let count = random.scales().values().len();
         let values = values.iter().copied().cycle().take(count).collect();
         let scale = Scales::new(values, (n, k), granularity).expect("scales");
@@ -283,7 +281,7 @@ fn the_largest_sums() {
         let lut = table_of(bytes);
         for (mode, m) in MODES.into_iter().flat_map(|mode| [(mode, 1), (mode, 9)]) {
             // gemv at the end of i64; gemm with what a test can spend on memory.
-            let spent = match (common::quick(), m) {
+            let spent = match (testing::quick(), m) {
                 (true, 1) => 1 << 18,
                 (true, _) => 1 << 14,
                 (false, 1) => 1 << 24,
@@ -314,7 +312,7 @@ fn the_largest_sums() {
 /// in what is left when a bias cancels the rest.
 #[test]
 fn sums_where_a_double_ends() {
-    let mut rng = common::rng("sums_where_a_double_ends");
+    let mut rng = testing::rng("sums_where_a_double_ends");
     let odd = |bytes: u32| {
         let entry = move |c: usize| ((1u32 << (8 * bytes)) - 1 - 2 * c as u32) as f32;
         Lut::new(&std::array::from_fn(entry)).expect("a table").with_wide_image()

@@ -2,15 +2,12 @@
 //! llama.cpp's own Python, and the real SmolLM2, are tests/fixtures.
 #![cfg(feature = "checkpoint")]
 
-#[path = "common/gguf.rs"]
-mod common;
-
 use std::path::PathBuf;
 
-use common::{F32, Gguf, MXFP4, Q4_0, Q8_0};
 use half::f16;
 use lutmul::checkpoint::{Checkpoint, GgufFile, Matrix, Reason};
 use lutmul::{Format, Granularity};
+use testing::gguf::{F32, Gguf, MXFP4, Q4_0, Q8_0};
 
 struct File(tempfile::TempDir);
 

@@ -1,18 +1,16 @@
 //! Golden bits: every kernel gives, in every integer mode, what a Python script that shares no code with
 //! lutmul says the contract means (`tests/golden/golden.py`; CI makes its file anew).
 
-mod common;
-
-use common::with_signs;
+use testing::with_signs;
 
 use std::collections::HashMap;
 use std::str::FromStr;
 
-use common::contract::MODES;
-use common::kernels::kernels;
 use lutmul::{
     Bytes, Context, Epilogue, Granularity, Lut, MatMut, MatRef, Options, Scales, Threads, Weights,
 };
+use testing::contract::MODES;
+use testing::kernels::kernels;
 
 const GOLDEN: &str = include_str!("golden/golden.txt");
 

@@ -4,16 +4,14 @@
 // Only the system can make a page that cannot be touched.
 #![allow(unsafe_code)]
 
-mod common;
-
-use common::with_signs;
+use testing::with_signs;
 
 use std::ptr::NonNull;
 
-use common::contract::MODES;
-use common::kernels::kernels;
-use common::{FLOATS, GRANULARITIES, activations, tables};
 use lutmul::{Bytes, Context, MatMut, MatRef, Options, Threads, Weights};
+use testing::contract::MODES;
+use testing::kernels::kernels;
+use testing::{FLOATS, GRANULARITIES, activations, tables};
 
 /// Where a buffer lies between its guards.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,17 +96,17 @@ fn multiply(w: &Weights<'_>, x: &[f32], y: &mut [f32], options: &Options) {
 
 #[test]
 fn no_byte_beyond_the_buffers() {
-    let mut rng = common::rng("no_byte_beyond_the_buffers");
+    let mut rng = testing::rng("no_byte_beyond_the_buffers");
     let [mut for_codes, mut for_signs, mut for_x, mut for_y] =
         [0; 4].map(|_| Guarded::new(1 << 16));
-    let widths = common::thin("widths", (1..=130).collect(), 9);
+    let widths = testing::thin("widths", (1..=130).collect(), 9);
     let mut count = 0;
     for (i, k) in widths.into_iter().enumerate() {
         for (j, (name, lut, signed)) in tables().into_iter().enumerate() {
             let granularity = GRANULARITIES[(i + j) % GRANULARITIES.len()];
             for (t, place) in [Place::End, Place::Start, Place::End].into_iter().enumerate() {
                 let (m, n) = (TOKENS[(i + j + 3 * t) % TOKENS.len()], [1, 3, 9][(i + t) % 3]);
-                let owned = common::weights(&mut rng, (n, k), &lut, signed, granularity);
+                let owned = testing::weights(&mut rng, (n, k), &lut, signed, granularity);
                 let x = activations(&mut rng, m * k);
 
                 let codes = for_codes.place::<u8>(place, n * k, POISON);

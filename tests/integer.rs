@@ -1,14 +1,12 @@
 //! Integer modes: every kernel gives the bits of a plain reading of the contract, whatever the
 //! tiling, threads, batch or row range.
 
-mod common;
-
-use common::contract::{MODES, contract};
-use common::kernels::kernels;
-use common::{GRANULARITIES, activations, all_tables, weights};
 use lutmul::{
     Activations, Context, Epilogue, Granularity, Kernel, MatMut, MatRef, Options, Threads, Weights,
 };
+use testing::contract::{MODES, contract};
+use testing::kernels::kernels;
+use testing::{GRANULARITIES, activations, all_tables, weights};
 
 fn product(
     w: &Weights<'_>,
@@ -31,7 +29,7 @@ fn bits(y: &[f32]) -> Vec<u32> {
 
 #[test]
 fn every_kernel_gives_the_bits_of_the_contract() {
-    let mut rng = common::rng("every_kernel_gives_the_bits_of_the_contract");
+    let mut rng = testing::rng("every_kernel_gives_the_bits_of_the_contract");
     let mut shapes = Vec::new();
     for k in [0, 1, 31, 32, 63, 64, 65, 96, 127, 130, 200] {
         for (m, n) in [(0, 3), (1, 1), (1, 20), (2, 9), (4, 17), (7, 3), (9, 1), (17, 20)] {
@@ -54,7 +52,7 @@ fn every_kernel_gives_the_bits_of_the_contract() {
     let mut failures = Vec::new();
     let mut count = 0;
     // Under an emulator each shape meets one table, and each table several shapes.
-    let every = if common::quick() { all_tables().len() } else { 1 };
+    let every = if testing::quick() { all_tables().len() } else { 1 };
     for (i, (m, n, k)) in shapes.into_iter().enumerate() {
         let mut x = activations(&mut rng, m * k);
         if m > 1 && k > 0 {
@@ -100,9 +98,9 @@ fn every_kernel_gives_the_bits_of_the_contract() {
 
 #[test]
 fn threads_batches_and_ranges_never_change_a_bit() {
-    let mut rng = common::rng("threads_batches_and_ranges_never_change_a_bit");
+    let mut rng = testing::rng("threads_batches_and_ranges_never_change_a_bit");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(7).build().expect("threads");
-    let tables = common::thin("tables", all_tables(), 5);
+    let tables = testing::thin("tables", all_tables(), 5);
     for (i, (name, lut, signed)) in tables.into_iter().enumerate() {
         let (m, n, k) = (19, 500, 320);
         let granularity =

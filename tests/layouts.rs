@@ -1,13 +1,10 @@
 //! Models of every layout: the weights that they stand for are those of the layout's own definition.
 #![cfg(feature = "checkpoint")]
 
-#[path = "common/files.rs"]
-mod files;
-
-use files::{File, Folder, Numbers, le_bytes};
 use lutmul::checkpoint::{Checkpoint, Matrix};
 use lutmul::{Format, Granularity, Weights, bf16, f16};
 use serde_json::{Value, json};
+use testing::files::{File, Folder, Numbers, le_bytes};
 
 /// A float of 8 bits, by its fields: so many bits of mantissa, so much bias.
 fn float8(code: u8, mantissa: u32, bias: i32) -> f64 {
@@ -41,7 +38,7 @@ fn codes(dtype: &str, count: usize, numbers: &mut Numbers) -> Vec<u8> {
     (0..count)
         .map(|_| {
             loop {
-                let code = numbers.next() as u8;
+                let code = numbers.draw() as u8;
                 if finite(code) {
                     return code;
                 }
@@ -67,7 +64,7 @@ fn scales(dtype: &str, count: usize, numbers: &mut Numbers) -> (Vec<u8>, Vec<f64
         }
         // Products of exponents near the ends are no f32 any more.
         "U8" | "F8_E8M0" => {
-            let bytes: Vec<u8> = (0..count).map(|_| 100 + numbers.next() as u8 % 56).collect();
+            let bytes: Vec<u8> = (0..count).map(|_| 100 + numbers.draw() as u8 % 56).collect();
             let values = bytes.iter().map(|b| 2f64.powi(i32::from(*b) - 127)).collect();
             (bytes, values)
         }

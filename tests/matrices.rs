@@ -1,10 +1,8 @@
 //! What x and y may be: slices, matrices whose rows lie apart, arrays. All of them give the same bits.
 
-mod common;
-
-use common::bad::{BEFORE, fails, ones};
-use common::{activations, rng, weights};
 use lutmul::{Activations, Context, Granularity, Lut, MatMut, MatRef, Threads};
+use testing::bad::{BEFORE, fails, ones};
+use testing::{activations, rng, weights};
 
 const SHAPE: (usize, usize) = (5, 70);
 const M: usize = 3;
@@ -79,9 +77,9 @@ fn a_product_that_is_told_more() {
 #[cfg(feature = "ndarray")]
 #[test]
 fn arrays() {
-    use common::bad::text;
     use lutmul::Error;
     use ndarray::{Array2, Axis, s};
+    use testing::bad::text;
 
     let mut rng = rng("arrays");
     let (n, k) = SHAPE;

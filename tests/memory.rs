@@ -1,9 +1,7 @@
 //! Memory that is reserved beforehand is all that products take.
 
-mod common;
-
-use common::{GRANULARITIES, activations, rng, tables, thin, weights};
 use lutmul::{Context, Kernel, Mode, Needs, Options, Threads};
+use testing::{GRANULARITIES, activations, rng, tables, thin, weights};
 
 #[test]
 fn a_context_does_not_grow_beyond_what_it_has_reserved() {

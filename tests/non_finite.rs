@@ -1,15 +1,13 @@
 //! NaN and infinity: in use, in tables and in padding. They go where IEEE 754 sends them, or are
 //! refused, and nowhere else.
 
-mod common;
+use testing::with_signs;
 
-use common::with_signs;
-
-use common::bad::{BEFORE, fails, one_thread, ones, per_tensor, text};
-use common::kernels::kernels;
-use common::{GRANULARITIES, activations};
 use lutmul::*;
 use rand::RngExt;
+use testing::bad::{BEFORE, fails, one_thread, ones, per_tensor, text};
+use testing::kernels::kernels;
+use testing::{GRANULARITIES, activations};
 
 #[test]
 fn used_entries_that_are_not_finite_are_named() {
@@ -68,7 +66,7 @@ fn same_class(a: f64, b: f64) -> bool {
 
 #[test]
 fn propagation_is_that_of_ieee_754() {
-    let mut rng = common::rng("propagation_is_that_of_ieee_754");
+    let mut rng = testing::rng("propagation_is_that_of_ieee_754");
     let of = |f: &dyn Fn(usize) -> f32| Lut::new(&std::array::from_fn(f)).expect("a table");
     let with = |bad: f32| of(&move |c| if c % 100 == 0 { bad } else { c as f32 * 0.01 });
     let luts = [
@@ -90,7 +88,7 @@ fn propagation_is_that_of_ieee_754() {
         for (i, (m, n, k)) in shapes.into_iter().enumerate() {
             for j in 0..3 {
                 let granularity = GRANULARITIES[(i + 3 * j) % GRANULARITIES.len()];
-                let clean = common::weights(&mut rng, (n, k), lut, *signed, granularity);
+                let clean = testing::weights(&mut rng, (n, k), lut, *signed, granularity);
                 let mut codes = clean.codes().to_vec();
                 // In every third row a bad code, in some of them two.
                 for row in (0..n).step_by(3) {
@@ -114,7 +112,7 @@ fn propagation_is_that_of_ieee_754() {
                 }
                 let expected = reference::matmul(&w, &x, m).expect("a reference");
                 for (mode, kernel) in
-                    common::FLOATS.into_iter().flat_map(|mode| kernels().map(move |k| (mode, k)))
+                    testing::FLOATS.into_iter().flat_map(|mode| kernels().map(move |k| (mode, k)))
                 {
                     let mut y = vec![BEFORE; m * n];
                     let (from, to) = (MatRef::new(&x, (m, k)), MatMut::new(&mut y, (m, n)));
@@ -186,20 +184,20 @@ fn integer_modes_refuse_what_they_cannot_do() {
 /// The tail of a row is padded with some code; one whose entry is NaN or infinite must not leak.
 #[test]
 fn padding_does_not_leak() {
-    let mut rng = common::rng("padding_does_not_leak");
+    let mut rng = testing::rng("padding_does_not_leak");
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         for range in [0..1, 0..255, 1..256, 0..128] {
             let values = std::array::from_fn(|c| if range.contains(&c) { bad } else { 1.5 });
             let lut = Lut::new(&values).expect("a table");
             for (m, n, k) in [(1, 3, 1), (1, 9, 65), (4, 3, 127), (9, 3, 63), (20, 49, 100)] {
-                let w = common::weights(&mut rng, (n, k), &lut, true, Granularity::Group(16));
+                let w = testing::weights(&mut rng, (n, k), &lut, true, Granularity::Group(16));
                 let x = activations(&mut rng, m * k);
                 for (mode, kernel) in
-                    common::FLOATS.into_iter().flat_map(|mode| kernels().map(move |k| (mode, k)))
+                    testing::FLOATS.into_iter().flat_map(|mode| kernels().map(move |k| (mode, k)))
                 {
-                    let (rounded, of_mode) = common::in_mode(&w, &x, mode);
+                    let (rounded, of_mode) = testing::in_mode(&w, &x, mode);
                     let expected = reference::matmul(&rounded, &of_mode, m).expect("a reference");
-                    let bounds = common::bounds(mode, &rounded, &of_mode, &expected.abs_sum);
+                    let bounds = testing::bounds(mode, &rounded, &of_mode, &expected.abs_sum);
                     for policy in [NonFinite::Reject, NonFinite::Propagate] {
                         let w = w.clone().with_non_finite(policy);
                         let mut y = vec![f32::NAN; m * n];

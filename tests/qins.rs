@@ -2,13 +2,10 @@
 //! through the exporter, against numpy, are tests/fixtures.
 #![cfg(feature = "checkpoint")]
 
-#[path = "common/files.rs"]
-mod files;
-
-use files::{File, Folder, le_bytes};
 use lutmul::checkpoint::{Checkpoint, Matrix};
 use lutmul::{Format, Lut, Weights};
 use serde_json::Value;
+use testing::files::{File, Folder, le_bytes};
 
 /// Six weights: codes, and their signs.
 const CODES: [u8; 6] = [255, 128, 1, 0, 254, 2];

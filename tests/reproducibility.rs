@@ -1,13 +1,11 @@
 //! What the modes of floats promise: threads and row ranges never change a bit, nor do strides or borrowed
 //! and unaligned bytes.
 
-mod common;
+use testing::with_signs;
 
-use common::with_signs;
-
-use common::kernels::kernels;
-use common::{FLOATS, GRANULARITIES, activations, tables, weights};
 use lutmul::{Activations, Context, MatMut, MatRef, Options, Threads, Weights, bf16, f16};
+use testing::kernels::kernels;
+use testing::{FLOATS, GRANULARITIES, activations, tables, weights};
 
 fn bits(y: &[f32]) -> Vec<u32> {
     y.iter().map(|y| y.to_bits()).collect()
@@ -15,11 +13,11 @@ fn bits(y: &[f32]) -> Vec<u32> {
 
 #[test]
 fn threads_ranges_strides_and_alignment_never_change_a_bit() {
-    let mut rng = common::rng("threads_ranges_strides_and_alignment_never_change_a_bit");
+    let mut rng = testing::rng("threads_ranges_strides_and_alignment_never_change_a_bit");
     let pools: Vec<_> = [2, 7]
         .map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads"))
         .into();
-    let tables = common::thin("tables", tables(), 5);
+    let tables = testing::thin("tables", tables(), 5);
     for (i, (name, lut, signed)) in tables.into_iter().enumerate() {
         for (m, n, k) in [(1, 1000, 200), (3, 300, 333), (40, 500, 640)] {
             let w = weights(&mut rng, (n, k), &lut, signed, GRANULARITIES[i % GRANULARITIES.len()]);
@@ -93,7 +91,7 @@ fn threads_ranges_strides_and_alignment_never_change_a_bit() {
 
 #[test]
 fn narrow_types_are_widened_exactly_and_rounded_once() {
-    let mut rng = common::rng("narrow_types_are_widened_exactly_and_rounded_once");
+    let mut rng = testing::rng("narrow_types_are_widened_exactly_and_rounded_once");
     let (n, k) = (70, 130);
     let w = weights(&mut rng, (n, k), &lutmul::Lut::e5m2(), false, lutmul::Granularity::Row);
     for m in [1, 5, 33] {
@@ -117,7 +115,7 @@ fn narrow_types_are_widened_exactly_and_rounded_once() {
 
 #[test]
 fn a_context_serves_products_of_any_size_after_one_another() {
-    let mut rng = common::rng("a_context_serves_products_of_any_size_after_one_another");
+    let mut rng = testing::rng("a_context_serves_products_of_any_size_after_one_another");
     let mut context = Context::new();
     for (m, n, k) in [(40, 60, 500), (1, 60, 500), (9, 3, 70), (8, 200, 1000), (2, 5, 1)] {
         let w = weights(&mut rng, (n, k), &lutmul::Lut::int8(), false, lutmul::Granularity::Row);

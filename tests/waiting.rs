@@ -5,16 +5,14 @@
 
 #![cfg(feature = "rayon")]
 
-mod common;
-
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use common::quick;
 use lutmul::*;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use testing::quick;
 
 const N: usize = 4096;
 const K: usize = 4096;

@@ -4,9 +4,6 @@
 //! - Ranges of 64 rows that two threads of one's own take in turns (`lutmul_matmul_rows`), against
 //!   `lutmul_matmul` on two threads of the workspace's. x is packed in both.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
-
 use std::ffi::CStr;
 use std::hint::black_box;
 use std::ptr::null;
@@ -14,9 +11,9 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use common::*;
 use lutmul_capi::product::*;
 use lutmul_capi::workspace::lutmul_workspace_reserve_scratch;
+use testing::capi::*;
 
 fn main() {
     call();

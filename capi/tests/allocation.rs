@@ -1,17 +1,15 @@
 //! Once memory is reserved, no product allocates: on this thread or on the workspace's. (Without the test
 //! harness, for all threads are counted.)
 
-mod common;
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::CString;
 use std::ptr::null;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::*;
 use lutmul::Mode;
 use lutmul_capi::product::*;
 use lutmul_capi::weights::lutmul_weights_prepare;
+use testing::capi::*;
 
 /// Counts what all threads allocate.
 struct Counting;

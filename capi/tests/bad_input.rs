@@ -1,13 +1,10 @@
 //! Wrong calls: a status, a text that names the function and the argument, and y as it was.
 
-mod common;
-
 use std::ffi::{CStr, CString};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::*;
 use lutmul::Mode;
 use lutmul_capi::activations::*;
 use lutmul_capi::file::*;
@@ -18,6 +15,7 @@ use lutmul_capi::status::*;
 use lutmul_capi::table::*;
 use lutmul_capi::weights::*;
 use lutmul_capi::workspace::*;
+use testing::capi::*;
 
 const M: usize = 2;
 const N: usize = 5;

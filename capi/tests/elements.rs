@@ -1,15 +1,13 @@
 //! Types of elements, alignments, strides and threads: the bits that the Rust interface gives.
 
-mod common;
-
 use std::ptr::{null, null_mut};
 
-use common::*;
 use lutmul::{Context, Element, Format, Granularity, MatRef, Mode, Threads, bf16, f16};
 use lutmul_capi::matrix::lutmul_element::{self, *};
 use lutmul_capi::matrix::*;
 use lutmul_capi::product::lutmul_matmul;
 use lutmul_capi::weights::*;
+use testing::capi::*;
 
 const M: usize = 9;
 const N: usize = 50;

@@ -2,8 +2,6 @@
 
 #![cfg(target_os = "linux")]
 
-mod common;
-
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,11 +11,11 @@ use std::ptr::{null, null_mut};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::*;
 use lutmul_capi::product::*;
 use lutmul_capi::status::*;
 use lutmul_capi::weights::*;
 use lutmul_capi::workspace::*;
+use testing::capi::*;
 
 /// Runs some work in a child, with what it prints to standard error coming here. It must succeed, print nothing,
 /// and come to an end: this fails in a minute if it hangs.

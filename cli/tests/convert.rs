@@ -2,11 +2,12 @@
 
 mod common;
 
-use common::{Dir, File, as_str, le_bytes, model, text, weights};
+use common::{Dir, as_str, text};
 use half::{bf16, f16};
 use lutmul::checkpoint::{Checkpoint, TensorFile};
 use lutmul::{Element, Format, Granularity, Lut, Weights};
 use serde_json::Value;
+use testing::files::{File, le_bytes, model, weights};
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Dir, File, text, weights};
+use common::{Dir, text};
 use serde_json::Value;
+use testing::files::{File, weights};
 
 /// A conversion, which is killed if the test fails.
 struct Conversion(Child);

@@ -4,10 +4,11 @@ mod common;
 
 use std::fs;
 
-use common::{Dir, File, le_bytes, text, weights};
+use common::{Dir, text};
 use half::{bf16, f16};
 use lutmul::checkpoint::{Checkpoint, Matrix, TensorFile};
 use serde_json::{Value, json};
+use testing::files::{File, le_bytes, weights};
 
 /// A folder as DeepSeek's models have it: FP8 in blocks, a head and a router that were left as they were, experts, and
 /// what is needed beside weights.

@@ -5,7 +5,8 @@ mod common;
 use std::fs;
 use std::process::Command;
 
-use common::{Dir, model};
+use common::Dir;
+use testing::files::model;
 
 fn with_model() -> Dir {
     let dir = Dir::new();

@@ -4,8 +4,9 @@ mod common;
 
 use std::fs;
 
-use common::{Dir, File, model, weights};
+use common::Dir;
 use serde_json::{Value, json};
+use testing::files::{File, model, weights};
 
 /// A model of two shards, one of them with nothing to code.
 fn with_shards() -> Dir {

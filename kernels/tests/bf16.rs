@@ -5,8 +5,8 @@ mod support;
 use lutmul_kernels::float::Groups;
 use lutmul_kernels::float::bf16::{PANEL, ROWS, STEP, Scratch, TOKENS, XStep, takes};
 use lutmul_kernels::{Kernel, Planes};
-use support::kernels::kernels;
 use support::{Case, GROUPINGS, HALVES, Numbers, Weights, bound, cases, same};
+use testing::kernels::instructions;
 
 /// Rows, columns and tokens: all ends of lines, steps, blocks of k and tiles.
 const SHAPES: [(usize, usize, usize); 18] = [
@@ -87,7 +87,7 @@ fn run(name: &str, exact: bool, x: impl Fn(&mut Numbers, usize) -> Vec<f32>) {
                     weights.rescale(case, |_| 0.25);
                 }
                 let x = x(&mut numbers, tokens * k);
-                for kernel in kernels() {
+                for kernel in instructions() {
                     let scales = weights.borrow(case).scales.groups;
                     let Some(_) = kernel.bf16_from(&scales) else { continue };
                     assert!(takes(&scales));
@@ -108,7 +108,7 @@ fn run(name: &str, exact: bool, x: impl Fn(&mut Numbers, usize) -> Vec<f32>) {
     ran.dedup();
     println!("{name}: {products} products by {ran:?}");
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
-    let with = kernels().filter(|kernel| kernel.bf16_from(&Groups::Whole).is_some()).count();
+    let with = instructions().filter(|kernel| kernel.bf16_from(&Groups::Whole).is_some()).count();
     assert_eq!(ran.len(), with, "one did not run");
     if with == 0 {
         println!("LEFT OUT, no kernel here has instructions for bf16");

@@ -4,8 +4,8 @@ mod support;
 
 use lutmul_kernels::float::{self, GemvX, KC, PanelRow, TileSums, TileX};
 use lutmul_kernels::{Kernel, KernelInfo, LINE, MC, Table};
-use support::kernels::kernels;
 use support::{Case, GROUPINGS, Numbers, Report, Weights, bound, cases, same};
+use testing::kernels::instructions;
 
 const ROWS: [usize; 5] = [1, 7, 8, 9, 17];
 
@@ -34,7 +34,7 @@ fn check_gemv(report: &mut Report, case: &Case, weights: &Weights, x: &[f32], ex
         }
     }
     let stride = rows + 3;
-    for kernel in kernels() {
+    for kernel in instructions() {
         let packed = pack(kernel, &w, x, tokens);
         let mut out = vec![f32::NAN; tokens * stride];
         kernel.gemv_f32(&w, &GemvX { x: &packed, tokens }, &mut out, stride);
@@ -103,7 +103,7 @@ fn integers_are_exact_in_gemv() {
 fn check_panel(report: &mut Report, case: &Case, weights: &Weights) {
     let w = weights.borrow(case);
     let all = w.codes.lines();
-    for kernel in kernels() {
+    for kernel in instructions() {
         let order = kernel.order(&w);
         for lines in [0..all.min(8), all / 2..all.min(all / 2 + 8), all - 1..all] {
             let mut panel: Vec<PanelRow> = vec![[f32::NAN; KC + 16]; MC];
@@ -155,7 +155,7 @@ fn tiles_keep_their_bound() {
     for row in &mut panel {
         row[..KC].copy_from_slice(&numbers.floats(KC));
     }
-    for kernel in kernels() {
+    for kernel in instructions() {
         for width in (kernel.lanes()..=kernel.tile_width()).step_by(kernel.lanes()) {
             for columns in [1, 3, 64, 509, KC] {
                 for (rows, add) in [(1, false), (7, true), (MC, false), (MC, true)] {
@@ -201,7 +201,7 @@ fn both_shapes_agree_through_the_kernels_order() {
         weights.rescale(case, |_| 0.5);
         let w = weights.borrow(case);
         let x: Vec<f32> = (0..k).map(|_| numbers.below(9) as f32 - 4.0).collect();
-        for kernel in kernels() {
+        for kernel in instructions() {
             let mut panel: Vec<PanelRow> = vec![[f32::NAN; KC + 16]; MC];
             kernel.decode_f32(&w, 0..w.codes.lines(), &mut panel);
             for row in &mut panel[rows..] {

@@ -100,7 +100,7 @@ impl<'a> Subject<'a> {
 }
 
 /// The name of the format that has this table.
-fn table_name(weights: &Weights<'_>) -> &'static str {
+pub fn table_name(weights: &Weights<'_>) -> &'static str {
     let same = |format: &Format| {
         format.has_signs() == weights.signs().is_some()
             && format.lut().is_some_and(|lut| lut == *weights.lut())

@@ -5,6 +5,7 @@ mod peers;
 mod plan;
 mod report;
 mod run;
+mod whole;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,10 @@ pub struct Args {
     /// How many layers of the model: the largest, each of another shape or format
     #[arg(long, default_value_t = 1, requires = "model", value_parser = positive)]
     layers: usize,
+    /// Measure one pass through all coded layers of the model, in turn, as a program that runs it makes: tokens a
+    /// second, and memory
+    #[arg(long, requires = "model", conflicts_with_all = NO_WHOLE)]
+    whole: bool,
     /// Shapes of W: out features x in features [default: 16384x3072]
     #[arg(long, value_name = "NxK", value_delimiter = ',', conflicts_with = "model")]
     shape: Vec<Dims>,
@@ -112,6 +117,10 @@ pub struct Args {
 /// Options that mean nothing for a report.
 const NO_REPORT: [&str; 4] = ["json", "warm", "all", "model"];
 
+/// Options that mean nothing for all layers of a model: they are as the file has them.
+const NO_WHOLE: [&str; 10] =
+    ["report", "layers", "shape", "format", "scales", "image", "pages", "warm", "all", "seconds"];
+
 /// Options that mean nothing where nothing is measured.
 const MEASURING: [&str; 15] = [
     "json", "warm", "all", "shape", "tokens", "format", "scales", "mode", "image", "kernel",
@@ -164,6 +173,15 @@ impl Args {
             return self.write_report(peers, &dir, out);
         }
         let json = self.json;
+        if self.whole {
+            let model = self.model.take().unwrap_or_default();
+            return whole::run(
+                &model,
+                &Plan::new(self, peers, Purpose::Table { all: false })?,
+                json,
+                out,
+            );
+        }
         let all = self.all;
         let purpose = if list_peers { Purpose::Peers { all } } else { Purpose::Table { all } };
         let (mut rows, _) = run::run(&Plan::new(self, peers, purpose)?)?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use lutmul::{Format, Granularity, Kernel, Mode};
+use lutmul::{Format, Granularity, Kernel, Mode, Options};
 
 use super::layers::Layer;
 use crate::measure::{Dims, GEMM_F32, Pages, Peer};
@@ -51,6 +51,14 @@ impl Plan {
         !self.overview
             || Some(&threads) == self.threads.iter().min()
             || [fewest, most].contains(&Some(&m))
+    }
+
+    /// Every kernel in every mode.
+    pub fn options(&self) -> impl Iterator<Item = Options> {
+        let of = |kernel| {
+            self.modes.iter().map(move |mode| Options::new().with_kernel(kernel).with_mode(*mode))
+        };
+        self.kernels.iter().flat_map(move |kernel| of(*kernel))
     }
 
     /// What is going to happen, and how long it takes.

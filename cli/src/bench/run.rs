@@ -1,6 +1,7 @@
 //! Measuring: everything that is compared in turns.
 
 use std::collections::BTreeMap;
+use std::slice;
 
 use anyhow::Result;
 use indicatif::ProgressBar;
@@ -226,16 +227,15 @@ impl Bench<'_> {
         Ok(materials)
     }
 
-    /// Whether any of the products has this shape.
-    fn any(&self, w: &Weights<'_>, shape: Shape) -> Result<bool> {
+    /// Whether any of the products has this shape, with any of the images.
+    fn any(&self, w: &Weights<'static>, shape: Shape) -> Result<bool> {
         let plan = self.plan;
-        for (kernel, mode) in
-            plan.kernels.iter().flat_map(|k| plan.modes.iter().map(move |m| (k, m)))
-        {
-            let options = Options::new().with_kernel(*kernel).with_mode(*mode);
-            for m in &plan.tokens {
-                if lutmul::Plan::new(w, *m, &options)?.shape() == shape {
-                    return Ok(true);
+        for w in plan.images.iter().flat_map(|image| with_image(slice::from_ref(w), *image)) {
+            for options in plan.options() {
+                for m in &plan.tokens {
+                    if lutmul::Plan::new(&w, *m, &options)?.shape() == shape {
+                        return Ok(true);
+                    }
                 }
             }
         }

@@ -96,6 +96,13 @@ pub fn free_memory() -> Option<usize> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()? << 10)
 }
 
+/// Bytes of this process that are in memory, those of mapped files too, where the system says so.
+pub fn resident() -> Option<usize> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()? << 10)
+}
+
 /// Threads that can run at a time, of those that may be made.
 pub fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(lutmul::MAX_THREADS)

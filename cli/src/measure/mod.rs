@@ -23,7 +23,7 @@ pub use data::{activations, gaussian_weights, transformer_activations, transform
 pub use error::Sampled;
 #[cfg(feature = "peers")]
 pub use gemm_f32::GemmF32;
-pub use machine::{Caches, cpu, cpu_id, load, threads};
+pub use machine::{Caches, cpu, cpu_id, load, resident, threads};
 pub use memory::{Pages, Region, check_free, copies, region};
 pub use peer::{About, Encoded, Peer};
 pub use product::{FEW_TOKENS, Lutmul, Product, Size, copies_for, head};

@@ -1,8 +1,6 @@
 //! What the tests of kernels share: tables, weights with their values in f64, and a report.
 #![allow(dead_code)]
 
-pub mod kernels;
-
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -291,7 +289,7 @@ impl Report {
             let supported = has && info.refusal().is_none();
             let ran = self.ran.get(info.name()).is_some_and(|cases| *cases > 0);
             assert!(
-                ran || !supported || !kernels::wanted(info.name()),
+                ran || !supported || !testing::kernels::wanted(info.name()),
                 "{} did not run",
                 info.name()
             );

@@ -1,18 +1,16 @@
 //! Bad input: every one is an error that names the thing, none a panic, and y is untouched then.
 
-mod common;
-
-use common::with_signs;
+use testing::with_signs;
 
 use std::process::Command;
 
-use common::bad::{BEFORE, fails, one_thread, ones, per_tensor, text};
-use common::{GRANULARITIES, tables};
 use lutmul::{
     Activations, Bytes, Context, Epilogue, Error, Granularity, Kernel, KernelInfo, Lut, MatMut,
     MatRef, Mode, NonFinite, Options, Plan, Scales, Weights, bf16, sign_stride,
 };
 use proptest::prelude::*;
+use testing::bad::{BEFORE, fails, one_thread, ones, per_tensor, text};
+use testing::{GRANULARITIES, tables};
 
 #[test]
 fn wrong_lengths_of_weights() {
@@ -383,7 +381,7 @@ fn small(len: Option<usize>) -> usize {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if common::quick() { 100 } else { 2000 },
+        cases: if testing::quick() { 100 } else { 2000 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

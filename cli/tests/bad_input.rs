@@ -3,9 +3,10 @@
 
 mod common;
 
-use common::{Dir, File, le_bytes, model, raw, weights};
+use common::Dir;
 use lutmul::checkpoint::Checkpoint;
 use serde_json::json;
+use testing::files::{File, le_bytes, model, raw, weights};
 
 /// The commands that read a file must all refuse it.
 fn refused(name: &str, bytes: &[u8], words: &[&str]) {

@@ -1,5 +1,4 @@
 //! What tests of the C functions share: handles made and freed, and what a failed call says.
-#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::{null, null_mut};

@@ -2,9 +2,14 @@
 
 use lutmul_kernels::{Kernel, KernelInfo};
 
+/// [`instructions`], as the library's handles.
+pub fn kernels() -> impl Iterator<Item = lutmul::Kernel> + Clone {
+    instructions().map(|kernel| kernel.name().parse().expect("it can run"))
+}
+
 /// Every kernel that this CPU can run; or those that `LUTMUL_KERNELS=name,name` names, for emulators, where the
 /// scalar ones would take most of the time. One that can't run is a failure.
-pub fn kernels() -> impl Iterator<Item = Kernel> + Clone {
+pub fn instructions() -> impl Iterator<Item = Kernel> + Clone {
     let named = std::env::var("LUTMUL_KERNELS").unwrap_or_default();
     let kernels: Vec<Kernel> = match named.as_str() {
         "" => Kernel::available().collect(),
