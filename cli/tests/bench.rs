@@ -190,12 +190,13 @@ fn reports() {
         "--shape=40x128",
         "--tokens=1,9",
         "--threads=1,2",
+        "--kernel=best,scalar",
         "--pages=4k",
     ];
     let out = dir.succeed(&[&args[..], &QUICK].concat());
-    // 6 codings by all modes, and a peer; by 2 numbers of tokens, with one thread and with two.
+    // 6 codings by all modes and two kernels, and a peer; by 2 numbers of tokens, with one thread and with two.
     let peers = usize::from(cfg!(feature = "peers"));
-    let count = (6 * lutmul::Mode::ALL.len() + peers) * 2 * 2;
+    let count = (6 * lutmul::Mode::ALL.len() * 2 + peers) * 2 * 2;
     assert!(out.starts_with(&format!("Measuring {count} products for about 1 minute. ")), "{out}");
     let names = ["machine.json", "machine-error.svg", "machine-tokens.svg", "machine.md"];
     for name in names {
@@ -205,7 +206,13 @@ fn reports() {
         std::fs::read_to_string(dir.path(folder).join(name)).expect(name)
     };
     let page = read("first", "machine.md");
-    for word in ["reading memory", "## e4m3, block:128x128, 2 threads", "| a8t |", "9 tokens"] {
+    for word in [
+        "reading memory",
+        "## e4m3, block:128x128, 2 threads",
+        "| a8t |",
+        "9 tokens",
+        "against scalar",
+    ] {
         assert!(page.contains(word), "no {word:?} in {page}");
     }
     check_picture(&dir, "first/machine-error.svg", &["1 token", "9 tokens", "int8, group:32"]);
@@ -344,6 +351,39 @@ fn models_that_are_none() {
     dir.fail(&["demo", "nothing"], &["nothing: ", "no 2-D weights"]);
     dir.fail(&["demo", "nan"], &["a.weight", "NaN", "row 0, column 1"]);
     dir.fail(&["demo", "missing"], &["missing: "]);
+}
+
+/// One pass through a model: what is coded, in every mode; floats are said to be left aside.
+#[test]
+fn a_whole_model() {
+    let (_alone, dir) = (alone(), Dir::new());
+    dir.put("in", &model().bytes());
+    dir.fail(&["bench", "--model=in", "--whole"], &["in: has no coded layers", "lutmul convert"]);
+    dir.succeed(&["convert", "in", "out", "--include=layer.*"]);
+    let args =
+        ["bench", "--model=out", "--whole", "--tokens=1,5", "--mode=f32,a8t", "--threads=1,2"];
+    let json = dir.succeed(&[&args[..], &["--json", ONCE]].concat());
+    let report: Value = serde_json::from_str(&json).expect("JSON");
+    let rows = report["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 2 * 2 * 2, "{report}");
+    let weights = 12 * 70 + 64 * 128;
+    assert_eq!(
+        (&report["weights"], &report["f32_bytes"]),
+        (&weights.into(), &(4 * weights).into())
+    );
+    assert_eq!((&report["layers"]["qins-linear row"], &report["floats"]), (&2.into(), &1.into()));
+    for row in rows {
+        let [m, best, rate] = ["m", "seconds_best", "tokens_s"].map(|key| row[key].as_f64());
+        assert_eq!(rate, m.zip(best).map(|(m, best)| m / best), "{row}");
+    }
+    let table = dir.succeed(&[&args[..], &[ONCE]].concat());
+    for words in ["2 of qins-linear row", "1 of floats left aside", "tokens/s"] {
+        assert!(table.contains(words), "no {words:?} in {table}");
+    }
+    for wrong in ["--pages=4k", "--format=int8", "--layers=2", "--warm"] {
+        let output = dir.run(&["bench", "--model=out", "--whole", wrong]);
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
+    }
 }
 
 #[test]

@@ -48,6 +48,9 @@ pub fn markdown(record: &Record) -> String {
             add(coding_table(record, &coding, threads));
         }
     }
+    for kernel in record.kernels().into_iter().skip(1) {
+        add(against(record, kernel));
+    }
     add(others(record));
     if let Some(beside) = &record.beside {
         add(pytorch(beside));
@@ -75,7 +78,7 @@ fn heading(record: &Record) -> String {
         ),
         format!("- date: {}", record.date),
         format!("- lutmul {}, commit {}", record.version, record.commit),
-        format!("- kernel: {}", record.kernels().join(", ")),
+        format!("- kernel: {}", record.kernels().join(", beside it ")),
         format!(
             "- weights: {}, on pages \"{}\"",
             record.shapes().iter().map(|(n, k)| format!("{n}×{k}")).collect::<Vec<_>>().join(", "),
@@ -178,6 +181,32 @@ fn coding_table(record: &Record, coding: &str, threads: usize) -> String {
     }
     format!(
         "## {coding}, {}\n\nGFLOP/s, best (share of the ceiling).\n\n{}",
+        of_threads(threads),
+        table.0
+    )
+}
+
+/// Another kernel beside the first, on the fewest threads.
+fn against(record: &Record, kernel: &str) -> String {
+    let threads = record.fewest_threads();
+    let tokens = record.tokens(threads);
+    let head = ["weights".into(), "mode".into()];
+    let mut table = Table::new(head.into_iter().chain(tokens.iter().map(|m| of_tokens(*m))));
+    for coding in record.codings() {
+        for mode in record.modes() {
+            let times = tokens.iter().map(|m| {
+                let product = record.product(&coding, mode, *m, threads);
+                let times = product.and_then(|product| record.times_as_fast(product, kernel));
+                times.map_or("-".into(), |times| format!("{times:.2}"))
+            });
+            let cells = [coding.clone(), mode.to_owned()];
+            table.row(&cells.into_iter().chain(times).collect::<Vec<_>>());
+        }
+    }
+    let first = record.kernels().first().copied().unwrap_or_default();
+    format!(
+        "## {first} against {kernel}\n\nHow many times as fast, {}, by the best of both. Tables and pictures are of \
+         `{first}`.\n\n{}",
         of_threads(threads),
         table.0
     )

@@ -14,8 +14,14 @@ pub struct Other<'a> {
 }
 
 impl Record {
-    /// Lutmul's own.
+    /// Lutmul's own by the kernel that was named first, which tables and pictures show.
     pub fn own(&self) -> impl Iterator<Item = &Product> {
+        let kernels = self.kernels();
+        self.all().filter(move |product| product.kernel.as_deref() == kernels.first().copied())
+    }
+
+    /// Lutmul's own by all kernels.
+    fn all(&self) -> impl Iterator<Item = &Product> {
         self.products.iter().filter(|product| product.peer.is_none())
     }
 
@@ -45,9 +51,19 @@ impl Record {
         unique(self.own().map(|product| &product.mode[..]))
     }
 
-    /// Kernels, which may differ by what is multiplied.
+    /// Kernels, in the order in which they were named.
     pub fn kernels(&self) -> Vec<&str> {
-        unique(self.own().filter_map(|product| product.kernel.as_deref()))
+        unique(self.all().filter_map(|product| product.kernel.as_deref()))
+    }
+
+    /// How many times as fast a product is as the same by another kernel.
+    pub fn times_as_fast(&self, product: &Product, kernel: &str) -> Option<f64> {
+        let mut of_kernel = self.all().filter(|other| other.kernel.as_deref() == Some(kernel));
+        let same = |other: &&Product| {
+            (&other.mode, other.m, other.threads) == (&product.mode, product.m, product.threads)
+                && self.coding(other) == self.coding(product)
+        };
+        Some(of_kernel.find(same)?.seconds_best / product.seconds_best)
     }
 
     /// Shapes.
@@ -64,8 +80,6 @@ impl Record {
     pub fn coding(&self, product: &Product) -> String {
         let mut words = vec![product.format.clone()];
         words.extend((product.scales != "row").then(|| product.scales.clone()));
-        let several = self.kernels().len() > 1;
-        words.extend(product.kernel.clone().filter(|_| several));
         words.extend((self.pages().len() > 1).then(|| product.pages.clone()));
         words.extend((self.shapes().len() > 1).then(|| format!("{}×{}", product.n, product.k)));
         words.join(", ")
