@@ -98,6 +98,13 @@ impl Bf16 for Bfmmla {
     }
 
     #[inline(always)]
+    fn add_scaled(_: NeonBf16, sum: &mut [f32; TOKENS], part: &[f32; TOKENS], by: f32) {
+        for (sum, part) in sum.iter_mut().zip(part) {
+            *sum += part * by;
+        }
+    }
+
+    #[inline(always)]
     fn transpose(isa: NeonBf16, from: &[[f32; TOKENS]; 16]) -> [[f32; 16]; TOKENS] {
         let from: &[[[f32; 4]; 4]; 16] = bytemuck::cast_ref(from);
         let mut to = [[[0.0; 4]; 4]; TOKENS];

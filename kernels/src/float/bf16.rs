@@ -94,6 +94,9 @@ pub(crate) trait Bf16: Sized + 'static {
     /// Decodes a block of k while the first tiles are multiplied by it, where it can.
     const FRESH: Option<MultiplyFresh<Self::Session>> = None;
 
+    /// `sum += part · by`, rounded twice.
+    fn add_scaled(isa: Self::Isa, sum: &mut [f32; TOKENS], part: &[f32; TOKENS], by: f32);
+
     /// Rows become columns.
     fn transpose(isa: Self::Isa, from: &[[f32; TOKENS]; 16]) -> [[f32; 16]; TOKENS];
 }
@@ -325,17 +328,17 @@ impl Scaling {
             return B::multiply(isa, session, work, sums);
         }
         let parts = &mut parts[..sums.len()];
+        if !work.add {
+            // −0 changes nothing that is added to it.
+            sums.fill([[-0.0; TOKENS]; ROWS]);
+        }
         let mut step = 0;
         for (steps, scales) in &self.groups[..self.count] {
             let (panel, x) = (&work.panel[step..step + steps], &work.x[step..]);
             B::multiply(isa, session, &Work { panel, x, tile: work.tile, add: false }, parts);
-            let add = work.add || step > 0;
             for (sums, parts) in sums.iter_mut().zip(&*parts) {
-                for r in 0..ROWS {
-                    for t in 0..TOKENS {
-                        let scaled = parts[r][t] * scales[r];
-                        sums[r][t] = if add { sums[r][t] + scaled } else { scaled };
-                    }
+                for ((sum, part), scale) in sums.iter_mut().zip(parts).zip(scales) {
+                    B::add_scaled(isa, sum, part, *scale);
                 }
             }
             step += steps;

@@ -7,6 +7,7 @@
 //! two tiles are multiplied by it (`fresh.rs`).
 
 use std::arch::asm;
+use std::arch::x86_64::{_mm512_add_ps, _mm512_mul_ps, _mm512_set1_ps};
 use std::marker::PhantomData;
 
 use super::fresh::{Decode, HalfTable, SignedTable, WholeTable};
@@ -66,6 +67,12 @@ impl<F: Decode> Bf16 for MatrixTiles<F> {
     }
 
     with_features! { "avx512f";
+        // Of a loop over floats the compiler made gathers and scatters of all rows: a fifth of the speed with blocks of 128.
+        fn add_scaled(_isa: Amx, sum: &mut [f32; TOKENS], part: &[f32; TOKENS], by: f32) {
+            let scaled = _mm512_mul_ps(bytemuck::cast(*part), _mm512_set1_ps(by));
+            *sum = bytemuck::cast(_mm512_add_ps(bytemuck::cast(*sum), scaled));
+        }
+
         fn transpose(_isa: Amx, from: &[[f32; TOKENS]; 16]) -> [[f32; 16]; TOKENS] {
             bytemuck::cast(transpose(bytemuck::cast(*from)))
         }

@@ -51,6 +51,12 @@ impl Bf16 for Pairs {
     }
 
     with_features! { "avx512f";
+        // Of a loop over floats the compiler made gathers and scatters of all rows: a fifth of the speed with blocks of 128.
+        fn add_scaled(_isa: Avx512Bf16, sum: &mut [f32; TOKENS], part: &[f32; TOKENS], by: f32) {
+            let scaled = _mm512_mul_ps(bytemuck::cast(*part), _mm512_set1_ps(by));
+            *sum = bytemuck::cast(_mm512_add_ps(bytemuck::cast(*sum), scaled));
+        }
+
         fn transpose(_isa: Avx512Bf16, from: &[[f32; TOKENS]; 16]) -> [[f32; 16]; TOKENS] {
             bytemuck::cast(transpose(bytemuck::cast(*from)))
         }
