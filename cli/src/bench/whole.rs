@@ -55,15 +55,15 @@ struct Whole<'a> {
 }
 
 impl Product for Whole<'_> {
-    /// As if it were one matrix.
+    /// That of the largest y.
     fn size(&self) -> Size {
-        let weights: usize = self.layers.iter().map(|w| w.n() * w.k()).sum();
-        Size { m: self.m, n: weights, k: 1 }
+        let n = self.layers.iter().map(Weights::n).max().unwrap_or(0);
+        let k = self.layers.iter().map(Weights::k).max().unwrap_or(0);
+        Size { m: self.m, n, k }
     }
 
     fn multiply(&mut self, room: &mut Room) -> Result<()> {
-        let widest = self.layers.iter().map(Weights::n).max().unwrap_or(0);
-        let (y, context) = room.for_outputs(self.m * widest);
+        let (y, context) = room.for_outputs(self.size().outputs());
         context.options = self.options;
         for w in self.layers {
             w.matmul(&self.x[&w.k()], &mut y[..self.m * w.n()], context)?;
@@ -145,6 +145,7 @@ fn measure(
     }
     let (best, median) = (case.times().best().unwrap_or(0.0), case.times().median().unwrap_or(0.0));
     let bytes: usize = layers.iter().map(Weights::bytes).sum();
+    let weights: usize = layers.iter().map(|w| w.n() * w.k()).sum();
     Ok(Row {
         kernel: options.kernel()?.name(),
         mode: options.mode.name(),
@@ -153,7 +154,7 @@ fn measure(
         seconds_best: best,
         seconds_median: median,
         tokens_s: m as f64 / best,
-        gflops: case.size().flops() / best / 1e9,
+        gflops: 2.0 * (m * weights) as f64 / best / 1e9,
         weight_gb_s: bytes as f64 / best / 1e9,
     })
 }
