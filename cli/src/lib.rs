@@ -10,24 +10,25 @@ use anyhow::{Result, ensure};
 use lutmul::MAX_THREADS;
 
 pub mod bench;
-mod chart;
+pub mod chart;
 pub mod convert;
 pub mod demo;
-mod files;
-mod format;
+pub mod files;
+pub mod format;
 pub mod inspect;
 pub mod kernels;
 pub mod measure;
 mod performance;
 mod product;
-mod progress;
+pub mod progress;
 pub mod synth;
-mod table;
+pub mod table;
 pub mod verify;
 
 /// Does a program's work, which prints to `out`, and says on standard error how it failed.
-pub fn run(work: impl FnOnce(&mut dyn Write) -> Result<()>) -> ExitCode {
-    let mut out = io::BufWriter::new(io::stdout().lock());
+pub fn run(work: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>) -> ExitCode {
+    // Not locked: a program's work may be another thread's, that of a pool, say.
+    let mut out = io::BufWriter::new(io::stdout());
     let result = check_threads("RAYON_NUM_THREADS")
         .and_then(|()| work(&mut out))
         .and_then(|()| Ok(out.flush()?));

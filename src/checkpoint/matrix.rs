@@ -144,6 +144,38 @@ impl Floats {
         widened(self.dtype, &self.bytes[rows.start * each..rows.end * each])
     }
 
+    /// Widens rows in the order of a list, in which they may repeat, into `out`, `rows.len() × columns` row-major: what
+    /// [`Weights::decode_list`] is for codes.
+    ///
+    /// ```
+    /// use lutmul::checkpoint::{Dtype, Floats};
+    ///
+    /// let bytes: Vec<u8> = [1f32, 2.0, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    /// let embedding = Floats::new((2, 2), Dtype::F32, bytes.into())?;
+    /// let mut rows = [0f32; 4];
+    /// embedding.decode_list(&[1, 1], &mut rows)?;
+    /// assert_eq!(rows, [3.0, 4.0, 3.0, 4.0]);
+    /// # Ok::<(), lutmul::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Length`] if `out` has another length; [`Error::RowRange`] naming the first row that there is not.
+    pub fn decode_list(&self, rows: &[usize], out: &mut [f32]) -> Result<()> {
+        let (n, cols) = self.shape;
+        if let Some(row) = rows.iter().find(|row| **row >= n) {
+            return Err(Error::RowRange { range: *row..row.saturating_add(1), n });
+        }
+        let expected = area("out", rows.len(), cols)?;
+        if out.len() != expected {
+            let (what, unit, got) = ("out", "elements", out.len());
+            return Err(Error::Length { what, unit, rows: rows.len(), cols, expected, got });
+        }
+        for (row, out) in rows.iter().zip(out.chunks_mut(cols.max(1))) {
+            out.copy_from_slice(&self.rows(*row..row + 1));
+        }
+        Ok(())
+    }
+
     /// Looks for NaN and infinity.
     pub(super) fn check(&self) -> Result<()> {
         fn of<T: Element>(floats: &Floats) -> Result<()> {

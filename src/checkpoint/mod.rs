@@ -87,7 +87,7 @@ pub use ::safetensors::tensor::Dtype;
 pub use convert::{
     Candidate, Conversion, Converted, Left, Progress, Summary, Target, Why, convert, preview,
 };
-pub use gguf::{GgufFile, GgufTensor};
+pub use gguf::{GgufFile, GgufTensor, is_gguf};
 pub use index::INDEX;
 pub use layouts::{VERSION, is_linear};
 pub use matrix::{Floats, Matrix};

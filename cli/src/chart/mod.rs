@@ -1,7 +1,7 @@
 //! Pictures of measurements: panels side by side with logarithmic axes, as SVG for light and dark backgrounds.
 
 mod axis;
-pub mod error;
+pub(crate) mod error;
 mod svg;
 
 pub use axis::Axis;
@@ -9,70 +9,99 @@ use svg::Svg;
 
 /// Panels, and what their colours and marks mean.
 pub struct Figure {
+    /// What stands above.
     pub title: String,
     /// Side by side, as many as `columns` in a row.
     pub panels: Vec<Panel>,
+    /// Panels in a row.
     pub columns: usize,
     /// Whether speeds of all panels are on the same scale.
     pub same_y: bool,
+    /// The legend.
     pub keys: Vec<Key>,
 }
 
 /// One of the pictures.
 pub struct Panel {
+    /// What stands above.
     pub title: String,
+    /// The axis below.
     pub x: Labels,
+    /// The axis on the left.
     pub y: Labels,
+    /// What is drawn.
     pub series: Vec<Series>,
 }
 
 /// What stands at an axis.
 pub struct Labels {
+    /// What is measured.
     pub title: String,
     /// The numbers that are shown; if there are none, round ones.
     pub ticks: Vec<f64>,
+    /// Whether numbers are shown as percent.
     pub percent: bool,
 }
 
 /// Points that belong together.
 pub struct Series {
+    /// [`GREY`], or from 1 to [`COLOURS`].
     pub colour: usize,
+    /// How points are joined.
     pub line: Line,
+    /// In the order in which they are joined.
     pub points: Vec<Point>,
 }
 
 /// Whether points are joined.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Line {
+    /// They are not.
     None,
+    /// By a line.
     Solid,
+    /// By dashes.
     Dashed,
 }
 
 /// A point, how it is marked, if at all, and what is written beside it, if anything.
 pub struct Point {
+    /// Above 0.
     pub x: f64,
+    /// Above 0.
     pub y: f64,
+    /// Its mark.
     pub mark: Option<Mark>,
+    /// What stands beside it; may be empty.
     pub text: String,
 }
 
 /// A line of the legend.
 pub struct Key {
+    /// What it says.
     pub text: String,
+    /// The colour of line and mark.
     pub colour: usize,
+    /// The line, if any.
     pub line: Line,
+    /// The mark, if any.
     pub mark: Option<Mark>,
 }
 
 /// The shape of a point.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mark {
+    /// ●
     Circle,
+    /// ■
     Square,
+    /// ◆
     Diamond,
+    /// ▲
     Up,
+    /// ▼
     Down,
+    /// ✕
     Cross,
 }
 

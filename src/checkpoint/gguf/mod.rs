@@ -18,9 +18,10 @@ use gguf_rs_lib::format::metadata::Metadata;
 use gguf_rs_lib::reader::file_reader::{GGUFFileReader, GGUFReaderConfig};
 use gguf_rs_lib::tensor::TensorType;
 
+pub use self::source::is_gguf;
 #[cfg(fuzzing)]
 pub(super) use self::source::matrices;
-pub(super) use self::source::{is_gguf, open};
+pub(super) use self::source::open;
 
 use self::blocks::{Decode, Encoding};
 use self::metadata::{list, number, text};

@@ -32,7 +32,7 @@ struct Gguf {
 }
 
 /// Whether a path is that of a file that begins as GGUF files do.
-pub(in crate::checkpoint) fn is_gguf(path: &Path) -> bool {
+pub fn is_gguf(path: &Path) -> bool {
     let mut start = [0; MAGIC.len()];
     // Looked at before it is opened: opening a pipe would wait for its other end.
     let is_file = fs::metadata(path).is_ok_and(|kind| kind.is_file());

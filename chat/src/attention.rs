@@ -1,0 +1,490 @@
+//! Attention: keys and values of the tokens so far, and each query's weighted sum of them.
+//!
+//! A head's keys lie in blocks of 16 tokens, `[block][element][16 tokens]`, its values in rows, `[token][element]`: lanes
+//! run along keys for scores and along elements for sums, so that every score and every output is one chain of fused
+//! multiply-adds, over elements and over keys in order. That order depends on nothing else, and queries can be taken
+//! several at a time, a few registers of sums for each load, as they come: the heads that share keys, and neighbouring
+//! tokens.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use anyhow::{Context, Result};
+use rayon::prelude::*;
+
+use crate::config::ModelConfig;
+use crate::ops::{LANES, Rotary, exp_scores, vectorised};
+
+/// Multiply-adds below which a second thread is not woken.
+const FEW: usize = 1 << 18;
+
+/// Queries that a task takes, about: enough to pay for waking a thread, few enough to share evenly.
+const QUERIES: usize = 24;
+
+/// Sizes of the heads of a layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Heads {
+    /// Heads of keys and values.
+    kv: usize,
+    /// Heads of queries for each of them.
+    group: usize,
+    dim: usize,
+    /// How many tokens a query sees at most.
+    window: usize,
+}
+
+/// Keys and values of a head.
+#[derive(Default)]
+struct Head {
+    keys: Vec<[f32; LANES]>,
+    values: Vec<f32>,
+}
+
+/// Keys and values of all layers: what a model remembers of a conversation.
+pub struct Cache {
+    heads: Heads,
+    /// Elements of a row of values: those of a head, and zeros up to whole lanes.
+    stride: usize,
+    layers: Vec<Vec<Head>>,
+    len: usize,
+    rotary: Rotary,
+    context: usize,
+}
+
+impl Heads {
+    /// Those of a model.
+    pub fn new(config: &ModelConfig) -> Self {
+        let (kv, dim) = (config.kv_heads, config.head_dim);
+        let window = config.window.unwrap_or(usize::MAX);
+        Self { kv, group: config.heads / kv, dim, window }
+    }
+
+    /// Elements of all queries of a token.
+    pub fn queries(&self) -> usize {
+        self.kv * self.group * self.dim
+    }
+
+    /// Elements of all queries, keys and values of a token.
+    pub fn width(&self) -> usize {
+        self.queries() + 2 * self.kv * self.dim
+    }
+
+    /// The keys that a query at a position sees.
+    fn seen(&self, position: usize) -> Range<usize> {
+        (position + 1).saturating_sub(self.window)..position + 1
+    }
+}
+
+impl Cache {
+    /// An empty one, for conversations of up to `context` tokens. Memory is taken as it is needed.
+    pub fn new(config: &ModelConfig, context: usize) -> Self {
+        let heads = Heads::new(config);
+        let head = || (0..heads.kv).map(|_| Head::default()).collect();
+        Self {
+            heads,
+            stride: heads.dim.next_multiple_of(LANES),
+            layers: (0..config.layers).map(|_| head()).collect(),
+            len: 0,
+            rotary: Rotary::new(&config.rope, context),
+            context,
+        }
+    }
+
+    /// Tokens in it.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The most tokens that it is for.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Forgets all tokens but the first.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Has room for so many tokens more.
+    ///
+    /// # Errors
+    /// More than the context holds, or than there is memory for.
+    pub fn reserve(&mut self, more: usize) -> Result<()> {
+        let Self { heads, stride, layers, len, rotary, context } = self;
+        let end = *len + more;
+        anyhow::ensure!(end <= *context, "{end} tokens are more than the context of {context}");
+        rotary.reach(end);
+        let blocks = end.div_ceil(LANES);
+        for head in layers.iter_mut().flatten() {
+            grow(&mut head.keys, blocks * heads.dim, [0.0; LANES])?;
+            grow(&mut head.values, blocks * LANES * *stride, 0.0)?;
+        }
+        Ok(())
+    }
+
+    /// Counts tokens whose keys and values all layers have.
+    pub fn advance(&mut self, count: usize) {
+        self.len += count;
+    }
+
+    /// Attention of a layer: of new tokens, whose queries, keys and values are the rows of `qkv`, side by side. They are
+    /// rotated there; keys and values are kept. `out` becomes `[tokens, heads · elements]`; `scratch` is as large.
+    ///
+    /// # Panics
+    /// If there is no such layer, or no room was [reserved](Cache::reserve).
+    pub fn attend(
+        &mut self,
+        layer: usize,
+        qkv: &mut [f32],
+        scratch: &mut Vec<f32>,
+        out: &mut [f32],
+    ) {
+        let Self { heads, stride, layers, len: first, rotary, .. } = self;
+        let (heads, stride, first) = (*heads, *stride, *first);
+        let Heads { kv, group, dim, .. } = heads;
+        let (width, tokens) = (heads.width(), qkv.len() / heads.width());
+        let many = tokens * (first + tokens) * kv * group * dim > FEW;
+
+        let rotate = |(t, row): (usize, &mut [f32])| {
+            let rotated = &mut row[..heads.queries() + kv * dim];
+            rotated.chunks_exact_mut(dim).for_each(|head| rotary.rotate(first + t, head));
+        };
+        if many && tokens > 1 {
+            qkv.par_chunks_exact_mut(width).enumerate().for_each(rotate);
+        } else {
+            qkv.chunks_exact_mut(width).enumerate().for_each(rotate);
+        }
+
+        let layer = &mut layers[layer];
+        let store = |(h, head): (usize, &mut Head)| {
+            for (t, row) in qkv.chunks_exact(width).enumerate() {
+                let (key, value) = row[heads.queries()..].split_at(kv * dim);
+                head.store(first + t, stride, &key[h * dim..][..dim], &value[h * dim..][..dim]);
+            }
+        };
+        if many && tokens > 1 {
+            layer.par_iter_mut().enumerate().for_each(store);
+        } else {
+            layer.iter_mut().enumerate().for_each(store);
+        }
+
+        // Heads that share keys, token by token: for one token that is the order of the result.
+        let columns = group * dim;
+        let rows = (QUERIES / group).max(1);
+        let one = |(number, out): (usize, &mut [f32])| {
+            let (h, from) = (number / tokens.div_ceil(rows), number % tokens.div_ceil(rows) * rows);
+            let queries = Queries { heads, qkv, first, from, head: h };
+            vectorised(
+                #[inline(always)]
+                || queries.attend(&layer[h], stride, out),
+            );
+        };
+        let target = if tokens == 1 {
+            &mut *out
+        } else {
+            scratch.resize(out.len(), 0.0);
+            &mut scratch[..]
+        };
+        // A head's tokens, in tasks of some rows: the last of a head may be shorter.
+        if many {
+            target.par_chunks_exact_mut(tokens * columns).enumerate().for_each(|(h, out)| {
+                let tasks = tokens.div_ceil(rows);
+                out.par_chunks_mut(rows * columns)
+                    .enumerate()
+                    .for_each(|(i, out)| one((h * tasks + i, out)));
+            });
+        } else {
+            for (h, out) in target.chunks_exact_mut(tokens * columns).enumerate() {
+                let tasks = tokens.div_ceil(rows);
+                out.chunks_mut(rows * columns)
+                    .enumerate()
+                    .for_each(|(i, out)| one((h * tasks + i, out)));
+            }
+        }
+        if tokens > 1 {
+            for (h, head) in scratch.chunks_exact(tokens * columns).enumerate() {
+                for (t, from) in head.chunks_exact(columns).enumerate() {
+                    out[t * kv * columns + h * columns..][..columns].copy_from_slice(from);
+                }
+            }
+        }
+    }
+}
+
+fn grow<T: Copy>(list: &mut Vec<T>, len: usize, value: T) -> Result<()> {
+    if let Some(more) = len.checked_sub(list.len()) {
+        list.try_reserve(more).context("there is no memory for keys and values of more tokens")?;
+        list.resize(len, value);
+    }
+    Ok(())
+}
+
+impl Head {
+    fn store(&mut self, position: usize, stride: usize, key: &[f32], value: &[f32]) {
+        let block = &mut self.keys[position / LANES * key.len()..][..key.len()];
+        for (line, key) in block.iter_mut().zip(key) {
+            line[position % LANES] = *key;
+        }
+        self.values[position * stride..][..value.len()].copy_from_slice(value);
+    }
+}
+
+thread_local! {
+    /// Scores of the queries at hand.
+    static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Queries of some tokens, of the heads that share one head of keys.
+struct Queries<'a> {
+    heads: Heads,
+    qkv: &'a [f32],
+    /// The position of the first row of `qkv`.
+    first: usize,
+    /// The first row that is asked about.
+    from: usize,
+    /// The head of keys.
+    head: usize,
+}
+
+impl Queries<'_> {
+    /// The position of a query, and the query.
+    #[inline(always)]
+    fn query(&self, i: usize) -> (usize, &[f32]) {
+        let Heads { group, dim, .. } = self.heads;
+        let token = self.from + i / group;
+        let column = (self.head * group + i % group) * dim;
+        (self.first + token, &self.qkv[token * self.heads.width() + column..][..dim])
+    }
+
+    /// All queries for which there is room in `out`: six at a time (with 16 lanes of AVX-512 six sums, with AVX2
+    /// twelve, beside what is loaded), then three, then one.
+    #[inline(always)]
+    fn attend(&self, head: &Head, stride: usize, out: &mut [f32]) {
+        SCORES.with_borrow_mut(|scores| {
+            let (dim, mut i) = (self.heads.dim, 0);
+            let count = out.len() / dim;
+            while i < count {
+                let out = &mut out[i * dim..];
+                i += match count - i {
+                    6.. => self.tile::<6>(i, head, stride, scores, out),
+                    3..6 => self.tile::<3>(i, head, stride, scores, out),
+                    _ => self.tile::<1>(i, head, stride, scores, out),
+                };
+            }
+        });
+    }
+
+    /// Queries from number `i` on.
+    #[inline(always)]
+    fn tile<const Q: usize>(
+        &self,
+        i: usize,
+        head: &Head,
+        stride: usize,
+        scores: &mut Vec<f32>,
+        out: &mut [f32],
+    ) -> usize {
+        let dim = self.heads.dim;
+        let mut queries: [&[f32]; Q] = [&[]; Q];
+        let mut seen: [Range<usize>; Q] = [const { 0..0 }; Q];
+        // From the first key that any of them sees to the last, and those that all of them see.
+        let (mut any, mut all) = (usize::MAX..0, 0..usize::MAX);
+        for q in 0..Q {
+            let (position, query) = self.query(i + q);
+            (queries[q], seen[q]) = (query, self.heads.seen(position));
+            any = any.start.min(seen[q].start)..any.end.max(seen[q].end);
+            all = all.start.max(seen[q].start)..all.end.min(seen[q].end);
+        }
+        all.end = all.end.max(all.start);
+        let blocks = any.start / LANES..any.end.div_ceil(LANES);
+        let (origin, columns) = (blocks.start * LANES, blocks.len() * LANES);
+        if scores.len() < Q * columns {
+            scores.resize(Q * columns, 0.0);
+        }
+        let scores = &mut scores[..Q * columns];
+
+        let scale = 1.0 / (dim as f32).sqrt();
+        let keys = &head.keys[blocks.start * dim..blocks.end * dim];
+        for (b, block) in keys.chunks_exact(dim).enumerate() {
+            let mut sums = [[0f32; LANES]; Q];
+            for d in 0..block.len() {
+                for q in 0..Q {
+                    let x = queries[q][d];
+                    for l in 0..LANES {
+                        sums[q][l] = x.mul_add(block[d][l], sums[q][l]);
+                    }
+                }
+            }
+            for q in 0..Q {
+                let to = &mut scores[q * columns + b * LANES..][..LANES];
+                for l in 0..LANES {
+                    to[l] = sums[q][l] * scale;
+                }
+            }
+        }
+
+        let mut totals = [0f32; Q];
+        for q in 0..Q {
+            let row = &mut scores[q * columns..][..columns];
+            totals[q] = exp_scores(&mut row[seen[q].start - origin..seen[q].end - origin]);
+        }
+
+        let scores = &*scores;
+        let weight = |q: usize| &scores[q * columns..][..columns];
+        for c in 0..stride / LANES {
+            let line = |key: usize| -> &[f32; LANES] {
+                let line = &head.values[key * stride + c * LANES..][..LANES];
+                line.try_into().expect("so many lanes")
+            };
+            let mut sums = [[0f32; LANES]; Q];
+            // A chain for each query, over the keys that it sees, in order: its own, all queries', its own.
+            for q in 0..Q {
+                for key in seen[q].start..all.start.min(seen[q].end) {
+                    fused(weight(q)[key - origin], line(key), &mut sums[q]);
+                }
+            }
+            for key in all.clone() {
+                let line = line(key);
+                for q in 0..Q {
+                    fused(scores[q * columns + key - origin], line, &mut sums[q]);
+                }
+            }
+            for q in 0..Q {
+                for key in all.end.max(seen[q].start)..seen[q].end {
+                    fused(weight(q)[key - origin], line(key), &mut sums[q]);
+                }
+                let (from, to) = (c * LANES, dim.min((c + 1) * LANES));
+                let inverse = 1.0 / totals[q];
+                for (out, sum) in out[q * dim + from..q * dim + to].iter_mut().zip(sums[q]) {
+                    *out = sum * inverse;
+                }
+            }
+        }
+        Q
+    }
+}
+
+/// `sums += weight · line`.
+#[inline(always)]
+fn fused(weight: f32, line: &[f32; LANES], sums: &mut [f32; LANES]) {
+    for l in 0..LANES {
+        sums[l] = weight.mul_add(line[l], sums[l]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Architecture, Rope, Scaling};
+
+    fn config(
+        kv_heads: usize,
+        group: usize,
+        head_dim: usize,
+        window: Option<usize>,
+    ) -> ModelConfig {
+        ModelConfig {
+            architecture: Architecture::Llama,
+            vocabulary: 1,
+            hidden: 1,
+            intermediate: 1,
+            layers: 1,
+            heads: kv_heads * group,
+            kv_heads,
+            head_dim,
+            norm_eps: 0.0,
+            // Nothing is rotated.
+            rope: Rope { theta: 1e4, dim: 0, scaling: Scaling::None },
+            context: 4096,
+            window,
+            tied: true,
+            ends: vec![],
+        }
+    }
+
+    fn data(len: usize) -> Vec<f32> {
+        (0..len).map(|i| (i as f32 * 0.7311).sin() * 2.0).collect()
+    }
+
+    /// The definition in f64.
+    fn plain(config: &ModelConfig, qkv: &[f32]) -> Vec<f64> {
+        let heads = Heads::new(config);
+        let Heads { kv, group, dim, .. } = heads;
+        let width = heads.width();
+        let mut out = Vec::new();
+        for t in 0..qkv.len() / width {
+            for h in 0..kv * group {
+                let q = &qkv[t * width + h * dim..][..dim];
+                let row = |s: usize, part: usize| {
+                    &qkv[s * width + heads.queries() + (part * kv + h / group) * dim..][..dim]
+                };
+                let dot = |s: usize| -> f64 {
+                    q.iter().zip(row(s, 0)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+                };
+                let weights: Vec<f64> =
+                    heads.seen(t).map(|s| (dot(s) / (dim as f64).sqrt()).exp()).collect();
+                let total: f64 = weights.iter().sum();
+                out.extend((0..dim).map(|d| {
+                    let terms = heads.seen(t).zip(&weights);
+                    terms.map(|(s, w)| w * f64::from(row(s, 1)[d])).sum::<f64>() / total
+                }));
+            }
+        }
+        out
+    }
+
+    /// All at once, in parts, token by token, and by the definition.
+    #[test]
+    fn portions_change_no_bit() {
+        let cases = [
+            (1, 1, 8, None, 5),
+            (3, 3, 64, None, 70),
+            (2, 1, 24, Some(7), 40),
+            (2, 4, 16, Some(16), 50),
+            (1, 7, 96, None, 130),
+        ];
+        for (kv, group, dim, window, tokens) in cases {
+            let config = config(kv, group, dim, window);
+            let width = Heads::new(&config).width();
+            let qkv = data(tokens * width);
+            let run = |portion: usize| {
+                let mut cache = Cache::new(&config, 4096);
+                let mut out = Vec::new();
+                for part in qkv.chunks(portion * width) {
+                    let count = part.len() / width;
+                    cache.reserve(count).unwrap();
+                    let mut y = vec![f32::NAN; count * kv * group * dim];
+                    cache.attend(0, &mut part.to_vec(), &mut Vec::new(), &mut y);
+                    cache.advance(count);
+                    out.extend(y.iter().map(|y| y.to_bits()));
+                }
+                out
+            };
+            let whole = run(tokens);
+            for portion in [1, 2, 17] {
+                assert_eq!(whole, run(portion), "{kv} {group} {dim} {window:?} by {portion}");
+            }
+            for (y, exact) in whole.iter().zip(plain(&config, &qkv)) {
+                let y = f64::from(f32::from_bits(*y));
+                assert!((y - exact).abs() < 2e-6 * 3.0, "{y} {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_context_is_the_most() {
+        let mut cache = Cache::new(&config(1, 1, 8, None), 10);
+        cache.reserve(10).unwrap();
+        cache.advance(10);
+        let error = cache.reserve(1).unwrap_err().to_string();
+        assert_eq!(error, "11 tokens are more than the context of 10");
+        cache.truncate(3);
+        assert_eq!((cache.len(), cache.is_empty()), (3, false));
+        cache.reserve(7).unwrap();
+    }
+}
