@@ -148,64 +148,43 @@ impl Cache {
         let (heads, stride, first) = (*heads, *stride, *first);
         let Heads { kv, group, dim, .. } = heads;
         let (width, tokens) = (heads.width(), qkv.len() / heads.width());
+        // One task, of this thread, where there is little to do.
         let many = tokens * (first + tokens) * kv * group * dim > FEW;
+        let grain = if many { 1 } else { usize::MAX };
 
-        let rotate = |(t, row): (usize, &mut [f32])| {
+        qkv.par_chunks_exact_mut(width).with_min_len(grain).enumerate().for_each(|(t, row)| {
             let rotated = &mut row[..heads.queries() + kv * dim];
             rotated.chunks_exact_mut(dim).for_each(|head| rotary.rotate(first + t, head));
-        };
-        if many && tokens > 1 {
-            qkv.par_chunks_exact_mut(width).enumerate().for_each(rotate);
-        } else {
-            qkv.chunks_exact_mut(width).enumerate().for_each(rotate);
-        }
-
+        });
+        let qkv = &*qkv;
         let layer = &mut layers[layer];
-        let store = |(h, head): (usize, &mut Head)| {
+        layer.par_iter_mut().with_min_len(grain).enumerate().for_each(|(h, head)| {
             for (t, row) in qkv.chunks_exact(width).enumerate() {
                 let (key, value) = row[heads.queries()..].split_at(kv * dim);
                 head.store(first + t, stride, &key[h * dim..][..dim], &value[h * dim..][..dim]);
             }
-        };
-        if many && tokens > 1 {
-            layer.par_iter_mut().enumerate().for_each(store);
-        } else {
-            layer.iter_mut().enumerate().for_each(store);
-        }
+        });
 
-        // Heads that share keys, token by token: for one token that is the order of the result.
+        // Head by head, of each its tokens: of one token that is the order of the result.
         let columns = group * dim;
         let rows = (QUERIES / group).max(1);
-        let one = |(number, out): (usize, &mut [f32])| {
-            let (h, from) = (number / tokens.div_ceil(rows), number % tokens.div_ceil(rows) * rows);
-            let queries = Queries { heads, qkv, first, from, head: h };
-            vectorised(
-                #[inline(always)]
-                || queries.attend(&layer[h], stride, out),
-            );
-        };
-        let target = if tokens == 1 {
+        let sorted = if tokens == 1 {
             &mut *out
         } else {
             scratch.resize(out.len(), 0.0);
             &mut scratch[..]
         };
-        // A head's tokens, in tasks of some rows: the last of a head may be shorter.
-        if many {
-            target.par_chunks_exact_mut(tokens * columns).enumerate().for_each(|(h, out)| {
-                let tasks = tokens.div_ceil(rows);
-                out.par_chunks_mut(rows * columns)
-                    .enumerate()
-                    .for_each(|(i, out)| one((h * tasks + i, out)));
+        let of_heads = sorted.par_chunks_exact_mut(tokens * columns).with_min_len(grain);
+        of_heads.zip(&*layer).enumerate().for_each(|(h, (out, head))| {
+            let tasks = out.par_chunks_mut(rows * columns).with_min_len(grain);
+            tasks.enumerate().for_each(|(i, out)| {
+                let queries = Queries { heads, qkv, first, from: i * rows, head: h };
+                vectorised(
+                    #[inline(always)]
+                    || queries.attend(head, stride, out),
+                );
             });
-        } else {
-            for (h, out) in target.chunks_exact_mut(tokens * columns).enumerate() {
-                let tasks = tokens.div_ceil(rows);
-                out.chunks_mut(rows * columns)
-                    .enumerate()
-                    .for_each(|(i, out)| one((h * tasks + i, out)));
-            }
-        }
+        });
         if tokens > 1 {
             for (h, head) in scratch.chunks_exact(tokens * columns).enumerate() {
                 for (t, from) in head.chunks_exact(columns).enumerate() {
@@ -312,30 +291,25 @@ impl Queries<'_> {
         let keys = &head.keys[blocks.start * dim..blocks.end * dim];
         for (b, block) in keys.chunks_exact(dim).enumerate() {
             let mut sums = [[0f32; LANES]; Q];
-            for d in 0..block.len() {
-                for q in 0..Q {
-                    let x = queries[q][d];
-                    for l in 0..LANES {
-                        sums[q][l] = x.mul_add(block[d][l], sums[q][l]);
-                    }
+            for (d, line) in block.iter().enumerate() {
+                for (sums, query) in sums.iter_mut().zip(queries) {
+                    fused(query[d], line, sums);
                 }
             }
-            for q in 0..Q {
+            for (q, sums) in sums.into_iter().enumerate() {
                 let to = &mut scores[q * columns + b * LANES..][..LANES];
-                for l in 0..LANES {
-                    to[l] = sums[q][l] * scale;
+                for (to, sum) in to.iter_mut().zip(sums) {
+                    *to = sum * scale;
                 }
             }
         }
 
         let mut totals = [0f32; Q];
-        for q in 0..Q {
-            let row = &mut scores[q * columns..][..columns];
-            totals[q] = exp_scores(&mut row[seen[q].start - origin..seen[q].end - origin]);
+        for ((row, seen), total) in scores.chunks_exact_mut(columns).zip(&seen).zip(&mut totals) {
+            *total = exp_scores(&mut row[seen.start - origin..seen.end - origin]);
         }
 
-        let scores = &*scores;
-        let weight = |q: usize| &scores[q * columns..][..columns];
+        let weights: &[f32] = scores;
         for c in 0..stride / LANES {
             let line = |key: usize| -> &[f32; LANES] {
                 let line = &head.values[key * stride + c * LANES..][..LANES];
@@ -343,24 +317,26 @@ impl Queries<'_> {
             };
             let mut sums = [[0f32; LANES]; Q];
             // A chain for each query, over the keys that it sees, in order: its own, all queries', its own.
-            for q in 0..Q {
+            for (q, sums) in sums.iter_mut().enumerate() {
                 for key in seen[q].start..all.start.min(seen[q].end) {
-                    fused(weight(q)[key - origin], line(key), &mut sums[q]);
+                    fused(weights[q * columns + key - origin], line(key), sums);
                 }
             }
             for key in all.clone() {
                 let line = line(key);
-                for q in 0..Q {
-                    fused(scores[q * columns + key - origin], line, &mut sums[q]);
+                for (q, sums) in sums.iter_mut().enumerate() {
+                    fused(weights[q * columns + key - origin], line, sums);
                 }
             }
-            for q in 0..Q {
+            for (q, sums) in sums.iter_mut().enumerate() {
                 for key in all.end.max(seen[q].start)..seen[q].end {
-                    fused(weight(q)[key - origin], line(key), &mut sums[q]);
+                    fused(weights[q * columns + key - origin], line(key), sums);
                 }
-                let (from, to) = (c * LANES, dim.min((c + 1) * LANES));
-                let inverse = 1.0 / totals[q];
-                for (out, sum) in out[q * dim + from..q * dim + to].iter_mut().zip(sums[q]) {
+            }
+            let elements = c * LANES..dim.min((c + 1) * LANES);
+            for ((out, sums), total) in out.chunks_exact_mut(dim).zip(sums).zip(totals) {
+                let inverse = 1.0 / total;
+                for (out, sum) in out[elements.clone()].iter_mut().zip(sums) {
                     *out = sum * inverse;
                 }
             }
@@ -372,8 +348,8 @@ impl Queries<'_> {
 /// `sums += weight · line`.
 #[inline(always)]
 fn fused(weight: f32, line: &[f32; LANES], sums: &mut [f32; LANES]) {
-    for l in 0..LANES {
-        sums[l] = weight.mul_add(line[l], sums[l]);
+    for (sum, line) in sums.iter_mut().zip(line) {
+        *sum = weight.mul_add(*line, *sum);
     }
 }
 

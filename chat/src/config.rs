@@ -210,7 +210,7 @@ impl ModelConfig {
         let number = |key: &str| file.number(&format!("llama.{key}"));
         let size = |key: &str| {
             let value = number(key).with_context(|| format!("the metadata has no llama.{key}"))?;
-            ensure!(value >= 0.0 && value < 1e9, "llama.{key} is {value}");
+            ensure!((0.0..1e9).contains(&value), "llama.{key} is {value}");
             Ok(value as usize)
         };
         ensure!(number("expert_count").unwrap_or(0.0) == 0.0, "a model of experts is not read");

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::{Context as _, Result};
 use candle_core::{DType, Device, Tensor};
 use lutmul::checkpoint::Matrix;
-use lutmul::{Activations, Context, Error, Format, Granularity, MatMut, MatRef, Weights, bf16};
+use lutmul::{Activations, Context, Error, Format, Granularity, MatMut, MatRef, Product, Weights};
 
 /// What linears are made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,6 +97,10 @@ impl Coding {
 }
 
 /// The matrix of a linear.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are few of them, and each is moved once or twice"
+)]
 enum Weight {
     Coded(Weights<'static>),
     /// `[k, n]`, a transposed view.
@@ -215,59 +219,67 @@ impl Projection {
     /// Those of [`Weights::matmul`], and candle's.
     pub fn forward(&self, x: &[f32], y: &mut [f32], products: &mut Products) -> Result<()> {
         let (total, k) = (self.n(), self.0[0].shape.1);
-        let m = x.len() / k;
+        let x = MatRef::new(x, (x.len() / k, k))?;
         let (mut first, mut packed) = (0, false);
         for linear in &self.0 {
-            let (n, bias) = (linear.n(), linear.bias.as_deref());
-            let part = &mut y[first..];
-            first += n;
+            let y = &mut y[first..];
+            first += linear.n();
             match &linear.weight {
+                Weight::Coded(weights) if self.0.len() == 1 => {
+                    let y = MatMut::with_stride(y, (x.rows(), linear.n()), total)?;
+                    linear.product(weights).matmul(x, y, &mut products.context)?;
+                }
                 Weight::Coded(weights) => {
-                    let mut product = weights.product();
-                    if let Some(bias) = bias {
-                        product = product.bias(bias);
-                    }
                     let Products { context, packed: shared } = &mut *products;
-                    if self.0.len() == 1 {
-                        product.matmul(
-                            MatRef::new(x, (m, k))?,
-                            MatMut::with_stride(part, (m, n), total)?,
-                            context,
-                        )?;
-                        continue;
-                    }
                     if !packed {
-                        shared.pack(MatRef::new(x, (m, k))?, weights, &context.options)?;
+                        shared.pack(x, weights, &context.options)?;
                         packed = true;
                     }
-                    let y = MatMut::with_stride(&mut *part, (m, n), total)?;
-                    match product.matmul(&*shared, y, context) {
+                    let product = linear.product(weights);
+                    let shape = (x.rows(), linear.n());
+                    let part = MatMut::with_stride(&mut *y, shape, total)?;
+                    match product.matmul(&*shared, part, context) {
                         // Another kind of table than that of the linear before.
                         Err(Error::Packing { .. }) => {
-                            shared.pack(MatRef::new(x, (m, k))?, weights, &context.options)?;
-                            let y = MatMut::with_stride(part, (m, n), total)?;
-                            product.matmul(&*shared, y, context)?;
+                            shared.pack(x, weights, &context.options)?;
+                            let part = MatMut::with_stride(y, shape, total)?;
+                            product.matmul(&*shared, part, context)?;
                         }
                         result => result?,
                     }
                 }
-                Weight::Floats(weights, float) => {
-                    let x = Tensor::from_slice(x, (m, k), &Device::Cpu)?.to_dtype(float.dtype())?;
-                    let product = x.matmul(weights)?;
-                    let rows = match float {
-                        Float::F32 => product.flatten_all()?.to_vec1::<f32>()?,
-                        Float::Bf16 => {
-                            let rows = product.flatten_all()?.to_vec1::<bf16>()?;
-                            rows.into_iter().map(bf16::to_f32).collect()
-                        }
-                    };
-                    for (row, y) in rows.chunks_exact(n).zip(part.chunks_mut(total)) {
-                        y[..n].copy_from_slice(row);
-                        for (y, bias) in y[..n].iter_mut().zip(bias.unwrap_or_default()) {
-                            *y += bias;
-                        }
-                    }
-                }
+                Weight::Floats(weights, float) => linear.floats(weights, *float, x, y, total)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Linear {
+    fn product<'a>(&'a self, weights: &'a Weights<'static>) -> Product<'a> {
+        match &self.bias {
+            Some(bias) => weights.product().bias(bias),
+            None => weights.product(),
+        }
+    }
+
+    /// candle's product; rows of y begin so many elements apart.
+    fn floats(
+        &self,
+        weights: &Tensor,
+        float: Float,
+        x: MatRef<'_, f32>,
+        y: &mut [f32],
+        stride: usize,
+    ) -> Result<()> {
+        let rows: Vec<f32> = (0..x.rows()).flat_map(|row| x.row(row)).copied().collect();
+        let x = Tensor::from_vec(rows, (x.rows(), x.cols()), &Device::Cpu)?;
+        let product = x.to_dtype(float.dtype())?.matmul(weights)?;
+        let sums = product.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        for (sums, y) in sums.chunks_exact(self.n()).zip(y.chunks_mut(stride)) {
+            y[..self.n()].copy_from_slice(sums);
+            for (y, bias) in y.iter_mut().zip(self.bias.iter().flatten()) {
+                *y += bias;
             }
         }
         Ok(())

@@ -116,15 +116,9 @@ impl Model {
             wide.resize(2 * m * config.intermediate, 0.0);
             layer.gate_up.forward(normed, wide, products)?;
             narrow.resize(m * config.intermediate, 0.0);
-            let rows = |(gate_up, y): (&[f32], &mut [f32])| ops::silu_times_up(gate_up, y);
-            let width = config.intermediate;
-            if m >= FEW {
-                let parts =
-                    wide.par_chunks_exact(2 * width).zip(narrow.par_chunks_exact_mut(width));
-                parts.for_each(rows);
-            } else {
-                wide.chunks_exact(2 * width).zip(narrow.chunks_exact_mut(width)).for_each(rows);
-            }
+            let gate_up = wide.par_chunks_exact(2 * config.intermediate);
+            let rows = gate_up.zip(narrow.par_chunks_exact_mut(config.intermediate));
+            rows.with_min_len(ROWS).for_each(|(gate_up, y)| ops::silu_times_up(gate_up, y));
             normed.resize(m * hidden, 0.0);
             layer.down.forward(narrow, normed, products)?;
             ops::add(normed, &mut x);
@@ -189,14 +183,10 @@ impl Model {
     fn norm(&self, x: &[f32], weight: &[f32], y: &mut Vec<f32>) {
         let (hidden, eps) = (self.config.hidden, self.config.norm_eps);
         y.resize(x.len(), 0.0);
-        let rows = |(x, y): (&[f32], &mut [f32])| ops::rms_norm(x, weight, eps, y);
-        if x.len() >= FEW * hidden {
-            x.par_chunks_exact(hidden).zip(y.par_chunks_exact_mut(hidden)).for_each(rows);
-        } else {
-            x.chunks_exact(hidden).zip(y.chunks_exact_mut(hidden)).for_each(rows);
-        }
+        let rows = x.par_chunks_exact(hidden).zip(y.par_chunks_exact_mut(hidden));
+        rows.with_min_len(ROWS).for_each(|(x, y)| ops::rms_norm(x, weight, eps, y));
     }
 }
 
-/// Rows below which a second thread is not woken for what is between linears.
-const FEW: usize = 16;
+/// Rows that a thread takes at least, of what is between linears: a few microseconds.
+const ROWS: usize = 16;

@@ -44,8 +44,8 @@ fn rms_norm_loop(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
     let mut lanes = [0f32; LANES];
     let (lines, rest) = x.as_chunks::<LANES>();
     for line in lines {
-        for i in 0..LANES {
-            lanes[i] = line[i].mul_add(line[i], lanes[i]);
+        for (lane, x) in lanes.iter_mut().zip(line) {
+            *lane = x.mul_add(*x, *lane);
         }
     }
     for (lane, x) in lanes.iter_mut().zip(rest) {
@@ -97,8 +97,8 @@ pub fn exp_scores(scores: &mut [f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (lines, rest) = scores.as_chunks::<LANES>();
     for line in lines {
-        for i in 0..LANES {
-            lanes[i] = if line[i] > lanes[i] { line[i] } else { lanes[i] };
+        for (lane, score) in lanes.iter_mut().zip(line) {
+            *lane = if *score > *lane { *score } else { *lane };
         }
     }
     for (lane, score) in lanes.iter_mut().zip(rest) {
@@ -108,9 +108,9 @@ pub fn exp_scores(scores: &mut [f32]) -> f32 {
     let mut sums = [0f32; LANES];
     let (lines, rest) = scores.as_chunks_mut::<LANES>();
     for line in lines {
-        for i in 0..LANES {
-            line[i] = exp(line[i] - max);
-            sums[i] += line[i];
+        for (sum, score) in sums.iter_mut().zip(line) {
+            *score = exp(*score - max);
+            *sum += *score;
         }
     }
     for (sum, score) in sums.iter_mut().zip(rest) {
