@@ -272,7 +272,7 @@ impl Queries<'_> {
         let mut queries: [&[f32]; Q] = [&[]; Q];
         let mut seen: [Range<usize>; Q] = [const { 0..0 }; Q];
         // From the first key that any of them sees to the last, and those that all of them see.
-        let (mut any, mut all) = (usize::MAX..0, 0..usize::MAX);
+        let (mut any, mut all) = (self.heads.seen(self.query(i).0), 0..usize::MAX);
         for q in 0..Q {
             let (position, query) = self.query(i + q);
             (queries[q], seen[q]) = (query, self.heads.seen(position));

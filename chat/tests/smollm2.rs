@@ -50,7 +50,7 @@ fn the_template_and_the_tokens_are_the_model_s() {
 #[test]
 fn it_knows_the_capital_of_france() {
     let Some(path) = model() else { return };
-    for more in [&[][..], &["--format", "qins-linear", "--mode", "a8"]] {
+    for more in [&[][..], &["--format", "int8", "--mode", "f32"]] {
         let output = Command::new(env!("CARGO_BIN_EXE_lutmul-chat"))
             .arg(&path)
             .args(["--prompt", "What is the capital of France?"])

@@ -1,6 +1,6 @@
 //! `lutmul-chat compare`: formats and modes beside the f32 model: speed, memory, and how far from it they are.
 //!
-//! `quality` is what logits say, [`speed`](crate::speed) how long they take, `report` the tables and the picture.
+//! `quality` is what logits say, [`speed`] how long they take, `report` the tables and the picture.
 
 mod quality;
 mod report;
