@@ -226,10 +226,17 @@ fn comparing_a_small_model_gives_tables_json_and_a_picture() {
     let rows = json["rows"].as_array().expect("rows");
     assert_eq!(rows.len(), 2 + 2 * 2);
     for row in rows {
-        let (name, kl) = (&row["linears"], row["quality"]["kl"].as_f64().expect("a number"));
+        let (name, kl) =
+            (&row["linears"], row["quality"]["total"]["kl"].as_f64().expect("a number"));
         // int8 holds these weights; the baseline is what is compared with.
         let exact = *name == "f32" || (*name == "int8/row" && row["mode"] == "f32");
         assert!(kl.abs() < if exact { 1e-9 } else { 1e-2 }, "{row}");
+        // Two bytes of activations, beside f32's on the same weights.
+        match (row["mode"].as_str(), row["quality"]["arithmetic"]["kl"].as_f64()) {
+            (Some("a16"), Some(kl)) => assert!(kl.abs() < 1e-6, "{row}"),
+            (Some("f32" | "candle"), None) => {}
+            _ => panic!("{row}"),
+        }
         assert!(row["resident"].as_u64().expect("bytes") > 1 << 20);
         assert_eq!(row["speeds"].as_array().expect("speeds").len(), 2);
     }

@@ -239,8 +239,14 @@ impl Args {
             let model = loaded.as_ref().unwrap_or(&f32);
             let resident = subject.resident(&self.model)?;
             let mut speeds = subject.speeds(model, &f32, plan)?;
+            // What these weights say in f32: all that another mode changes is its arithmetic.
+            let own = match subject.modes.iter().any(|(_, mode)| *mode != Mode::F32) {
+                true => Some(Reference::new(model, text, 0)?),
+                false => None,
+            };
             for (mode, by) in &subject.modes {
-                let quality = reference.measure(model, Context::new().with_mode(*by))?;
+                let own = own.as_ref().filter(|_| *by != Mode::F32);
+                let quality = reference.measure(model, Context::new().with_mode(*by), own)?;
                 let (linears, mode) = (subject.name.clone(), mode.clone());
                 let speeds = speeds.remove(0);
                 rows.push(Row { linears, mode, bytes: model.bytes(), resident, speeds, quality });

@@ -1,4 +1,4 @@
-//! How far a model's predictions are from the f32 model's.
+//! How far a model's predictions are from the f32 model's, and from those of its own weights in f32.
 
 use anyhow::Result;
 use lutmul::Context;
@@ -19,7 +19,7 @@ pub const PROMPT: usize = 32;
 /// Rows of logits at a time.
 const ROWS: usize = 64;
 
-/// What the f32 model says of a text.
+/// What a model says of a text in mode f32.
 pub struct Reference<'a> {
     text: &'a [u32],
     /// A row for each token of the text.
@@ -33,25 +33,34 @@ pub struct Reference<'a> {
 pub struct Measured {
     /// e to the mean negative logarithm of the probability of the next token.
     pub perplexity: f64,
-    /// The mean of `Σ p·(ln p − ln q)`, p being the f32 model's probabilities.
+    /// From the f32 model: what the weights' format and the arithmetic make.
+    pub total: Divergence,
+    /// From the same weights in mode f32: what the arithmetic makes.
+    pub arithmetic: Option<Divergence>,
+    /// Tokens of the greedy continuation before the first that differs from the f32 model's.
+    pub same: usize,
+}
+
+/// How far predictions are from others.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Divergence {
+    /// The mean of `Σ p·(ln p − ln q)`, p being the others' probabilities of the next token.
     pub kl: f64,
     /// The share of tokens after which both hold the same token for the most likely.
     pub top1: f64,
-    /// Tokens of the greedy continuation before the first that differs.
-    pub same: usize,
 }
 
 /// Sums over tokens.
 #[derive(Clone, Copy, Default)]
 struct Sums {
-    kl: f64,
-    same: usize,
+    total: Divergence,
+    arithmetic: Divergence,
     surprise: f64,
     predicted: usize,
 }
 
 impl<'a> Reference<'a> {
-    /// Runs the f32 model over a text, and has it continue the beginning by so many tokens.
+    /// Runs a model over a text, and has it continue the beginning by so many tokens.
     pub fn new(model: &Model, text: &'a [u32], greedy: usize) -> Result<Self> {
         let mut runner = Runner::new(Context::new());
         let mut logits = Vec::with_capacity(text.len() * model.config.vocabulary);
@@ -60,42 +69,65 @@ impl<'a> Reference<'a> {
         Ok(Self { text, logits, answer })
     }
 
-    /// Compares a model with it.
-    pub fn measure(&self, model: &Model, context: Context) -> Result<Measured> {
+    /// Compares a model with it, and with what its own weights say in mode f32.
+    pub fn measure(
+        &self,
+        model: &Model,
+        context: Context,
+        own: Option<&Reference<'_>>,
+    ) -> Result<Measured> {
         let mut runner = Runner::new(context);
         let (vocabulary, text) = (model.config.vocabulary, self.text);
         let mut sums = Sums::default();
         predict(model, text, &mut runner, &mut |first, rows| {
-            let expected =
-                self.logits[first * vocabulary..][..rows.len()].par_chunks_exact(vocabulary);
-            let each =
-                expected.zip(rows.par_chunks_exact(vocabulary)).enumerate().map(|(i, (p, q))| {
-                    // The last of a window has no next one that was predicted from it.
-                    let next = first + i + 1;
-                    let target = (!next.is_multiple_of(WINDOW)).then(|| text.get(next)).flatten();
-                    Sums::of(p, q, target.copied())
-                });
+            let each = rows.par_chunks_exact(vocabulary).enumerate().map(|(i, q)| {
+                let row = first + i;
+                // The last of a window has no next one that was predicted from it.
+                let next = (!(row + 1).is_multiple_of(WINDOW)).then(|| text.get(row + 1)).flatten();
+                let of = |reference: &Reference<'_>| {
+                    Divergence::of(&reference.logits[row * vocabulary..][..vocabulary], q)
+                };
+                Sums {
+                    total: of(self),
+                    arithmetic: own.map_or(Divergence::default(), of),
+                    surprise: next.map_or(0.0, |next| surprise(q, *next)),
+                    predicted: usize::from(next.is_some()),
+                }
+            });
             // Added in the order of the text, whatever the threads.
             let each: Vec<Sums> = each.collect();
             each.into_iter().for_each(|one| sums.add(one));
         })?;
         let answer = continuation(model, &text[..PROMPT], self.answer.len(), &mut runner)?;
         let same = answer.iter().zip(&self.answer).take_while(|(a, b)| a == b).count();
+        let mean = |sum: Divergence| Divergence {
+            kl: sum.kl / text.len() as f64,
+            top1: sum.top1 / text.len() as f64,
+        };
         Ok(Measured {
             perplexity: (sums.surprise / sums.predicted as f64).exp(),
-            kl: sums.kl / text.len() as f64,
-            top1: sums.same as f64 / text.len() as f64,
+            total: mean(sums.total),
+            arithmetic: own.map(|_| mean(sums.arithmetic)),
             same,
         })
     }
 }
 
-impl Sums {
-    /// Those of one token, of logits p of the f32 model and q.
-    fn of(p: &[f32], q: &[f32], target: Option<u32>) -> Self {
-        let max =
-            |logits: &[f32]| f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-        let (max_p, max_q) = (max(p), max(q));
+fn largest(logits: &[f32]) -> f64 {
+    f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max))
+}
+
+/// The negative logarithm of a token's probability.
+fn surprise(logits: &[f32], token: u32) -> f64 {
+    let max = largest(logits);
+    let sum: f64 = logits.iter().map(|q| (f64::from(*q) - max).exp()).sum();
+    sum.ln() + max - f64::from(logits[token as usize])
+}
+
+impl Divergence {
+    /// Of one token: logits q from p.
+    fn of(p: &[f32], q: &[f32]) -> Self {
+        let (max_p, max_q) = (largest(p), largest(q));
         let (mut sum_p, mut sum_q, mut differences) = (0.0, 0.0, 0.0);
         for (p, q) in p.iter().zip(q) {
             let (p, q) = (f64::from(*p) - max_p, f64::from(*q) - max_q);
@@ -104,18 +136,22 @@ impl Sums {
             sum_q += q.exp();
             differences += weight * (p - q);
         }
-        let surprise = |token: u32| sum_q.ln() + max_q - f64::from(q[token as usize]);
         Self {
             kl: differences / sum_p - sum_p.ln() + sum_q.ln(),
-            same: usize::from(greedy(p) == greedy(q)),
-            surprise: target.map_or(0.0, surprise),
-            predicted: usize::from(target.is_some()),
+            top1: if greedy(p) == greedy(q) { 1.0 } else { 0.0 },
         }
     }
 
     fn add(&mut self, other: Self) {
         self.kl += other.kl;
-        self.same += other.same;
+        self.top1 += other.top1;
+    }
+}
+
+impl Sums {
+    fn add(&mut self, other: Self) {
+        self.total.add(other.total);
+        self.arithmetic.add(other.arithmetic);
         self.surprise += other.surprise;
         self.predicted += other.predicted;
     }
@@ -147,6 +183,9 @@ fn continuation(
     count: usize,
     runner: &mut Runner,
 ) -> Result<Vec<u32>> {
+    if count == 0 {
+        return Ok(vec![]);
+    }
     let mut cache = Cache::new(&model.config, prompt.len() + count);
     let mut logits = model.prefill(prompt, &mut cache, runner, &mut interrupted)?;
     let mut answer = vec![greedy(&logits)];
@@ -172,11 +211,11 @@ mod tests {
         };
         let (a, b) = (distribution(p), distribution(q));
         let kl: f64 = a.iter().zip(b).map(|(a, b)| a * (a / b).ln()).sum();
-        let sums = Sums::of(&p, &q, Some(1));
-        assert!((sums.kl - kl).abs() < 1e-12);
-        assert!((sums.surprise + b[1].ln()).abs() < 1e-12);
-        assert_eq!((sums.same, sums.predicted), (0, 1));
-        let sums = Sums::of(&p, &p.map(|l| l + 7.0), None);
-        assert!(sums.kl.abs() < 1e-12 && sums.same == 1 && sums.predicted == 0);
+        let divergence = Divergence::of(&p, &q);
+        assert!((divergence.kl - kl).abs() < 1e-12);
+        assert_eq!(divergence.top1, 0.0);
+        assert!((surprise(&q, 1) + b[1].ln()).abs() < 1e-12);
+        let same = Divergence::of(&p, &p.map(|l| l + 7.0));
+        assert!(same.kl.abs() < 1e-12 && same.top1 == 1.0);
     }
 }

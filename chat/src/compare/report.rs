@@ -6,6 +6,7 @@ use anyhow::Result;
 use lutmul_cli::chart::{COLOURS, Figure, GREY, Key, Labels, Line, Mark, Panel, Point, Series};
 use lutmul_cli::table;
 
+use super::quality::Divergence;
 use super::{Comparison, Row, Speeds};
 
 /// Prints what was measured.
@@ -24,8 +25,19 @@ pub fn print(comparison: &Comparison, out: &mut dyn Write) -> Result<()> {
     }
 
     writeln!(out)?;
-    let head = ["linears", "mode", "bytes", "resident", "perplexity", "KL", "top-1", "same tokens"];
-    let cells: Vec<[String; 8]> = rows.iter().map(|row| quality(row, *greedy)).collect();
+    let head = [
+        "linears",
+        "mode",
+        "bytes",
+        "resident",
+        "perplexity",
+        "KL",
+        "top-1",
+        "same tokens",
+        "KL of the mode",
+        "top-1",
+    ];
+    let cells: Vec<[String; 10]> = rows.iter().map(|row| quality(row, *greedy)).collect();
     table::write(out, &head, &cells)?;
 
     for (i, of_threads) in rows.first().map_or(&[][..], |row| &row.speeds).iter().enumerate() {
@@ -48,8 +60,11 @@ pub fn print(comparison: &Comparison, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-fn quality(row: &Row, greedy: usize) -> [String; 8] {
+fn quality(row: &Row, greedy: usize) -> [String; 10] {
     let quality = row.quality;
+    let kl = |divergence: Divergence| format!("{:.2e}", divergence.kl.max(0.0));
+    let top1 = |divergence: Divergence| format!("{:.2} %", 100.0 * divergence.top1);
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "–".into());
     let same = match quality.same {
         all if all == greedy => format!("all {all}"),
         some => some.to_string(),
@@ -58,11 +73,13 @@ fn quality(row: &Row, greedy: usize) -> [String; 8] {
         row.linears.clone(),
         row.mode.clone(),
         table::bytes(row.bytes),
-        row.resident.map_or("–".into(), table::bytes),
+        or_none(row.resident.map(table::bytes)),
         format!("{:.3}", quality.perplexity),
-        format!("{:.2e}", quality.kl.max(0.0)),
-        format!("{:.2} %", 100.0 * quality.top1),
+        kl(quality.total),
+        top1(quality.total),
         same,
+        or_none(quality.arithmetic.map(kl)),
+        or_none(quality.arithmetic.map(top1)),
     ]
 }
 
@@ -106,15 +123,16 @@ pub fn figure(comparison: &Comparison) -> Figure {
         let place = modes.iter().position(|name| *name == row.mode);
         Mark::ALL[place.unwrap_or(0) % Mark::ALL.len()]
     };
-    let divergences = || rows.iter().map(|row| row.quality.kl).filter(|kl| *kl > 0.0);
+    let divergences = || rows.iter().map(|row| row.quality.total.kl).filter(|kl| *kl > 0.0);
     let ends = (divergences().fold(f64::INFINITY, f64::min), divergences().fold(0.0, f64::max));
     let panel = |title: String, ratio: &dyn Fn(&Row) -> f64| {
         let mut series: Vec<Series> = rows
             .iter()
-            .filter(|row| row.quality.kl > 0.0)
+            .filter(|row| row.quality.total.kl > 0.0)
             .map(|row| {
                 let text = if row.mode == "candle" { row.linears.clone() } else { String::new() };
-                let point = Point { x: row.quality.kl, y: ratio(row), mark: Some(mark(row)), text };
+                let point =
+                    Point { x: row.quality.total.kl, y: ratio(row), mark: Some(mark(row)), text };
                 Series { colour: colour(row), line: Line::None, points: vec![point] }
             })
             .collect();
