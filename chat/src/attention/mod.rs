@@ -3,17 +3,20 @@
 //! A head's keys lie in blocks of 16 tokens, `[block][element][16 tokens]`, its values in rows, `[token][element]`: lanes
 //! run along keys for scores and along elements for sums, so that every score and every output is one chain of fused
 //! multiply-adds, over elements and over keys in order. That order depends on nothing else, and queries can be taken
-//! several at a time, a few registers of sums for each load, as they come: the heads that share keys, and neighbouring
-//! tokens.
+//! several at a time, as they come: the heads that share keys, and neighbouring tokens (`tile`).
+
+mod tile;
 
 use std::cell::RefCell;
 use std::ops::Range;
 
 use anyhow::{Context, Result};
+use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::config::ModelConfig;
-use crate::ops::{LANES, Rotary, exp_scores, vectorised};
+use crate::ops::{LANES, Rotary};
+use tile::{Attend, Queries, Scores};
 
 /// Multiply-adds below which a second thread is not woken.
 const FEW: usize = 1 << 18;
@@ -179,10 +182,9 @@ impl Cache {
             let tasks = out.par_chunks_mut(rows * columns).with_min_len(grain);
             tasks.enumerate().for_each(|(i, out)| {
                 let queries = Queries { heads, qkv, first, from: i * rows, head: h };
-                vectorised(
-                    #[inline(always)]
-                    || queries.attend(head, stride, out),
-                );
+                SCORES.with_borrow_mut(|scores| {
+                    Arch::new().dispatch(Attend { queries, head, stride, scores, out });
+                });
             });
         });
         if tokens > 1 {
@@ -214,147 +216,14 @@ impl Head {
 }
 
 thread_local! {
-    /// Scores of the queries at hand.
-    static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Queries of some tokens, of the heads that share one head of keys.
-struct Queries<'a> {
-    heads: Heads,
-    qkv: &'a [f32],
-    /// The position of the first row of `qkv`.
-    first: usize,
-    /// The first row that is asked about.
-    from: usize,
-    /// The head of keys.
-    head: usize,
-}
-
-impl Queries<'_> {
-    /// The position of a query, and the query.
-    #[inline(always)]
-    fn query(&self, i: usize) -> (usize, &[f32]) {
-        let Heads { group, dim, .. } = self.heads;
-        let token = self.from + i / group;
-        let column = (self.head * group + i % group) * dim;
-        (self.first + token, &self.qkv[token * self.heads.width() + column..][..dim])
-    }
-
-    /// All queries for which there is room in `out`: six at a time (with 16 lanes of AVX-512 six sums, with AVX2
-    /// twelve, beside what is loaded), then three, then one.
-    #[inline(always)]
-    fn attend(&self, head: &Head, stride: usize, out: &mut [f32]) {
-        SCORES.with_borrow_mut(|scores| {
-            let (dim, mut i) = (self.heads.dim, 0);
-            let count = out.len() / dim;
-            while i < count {
-                let out = &mut out[i * dim..];
-                i += match count - i {
-                    6.. => self.tile::<6>(i, head, stride, scores, out),
-                    3..6 => self.tile::<3>(i, head, stride, scores, out),
-                    _ => self.tile::<1>(i, head, stride, scores, out),
-                };
-            }
-        });
-    }
-
-    /// Queries from number `i` on.
-    #[inline(always)]
-    fn tile<const Q: usize>(
-        &self,
-        i: usize,
-        head: &Head,
-        stride: usize,
-        scores: &mut Vec<f32>,
-        out: &mut [f32],
-    ) -> usize {
-        let dim = self.heads.dim;
-        let mut queries: [&[f32]; Q] = [&[]; Q];
-        let mut seen: [Range<usize>; Q] = [const { 0..0 }; Q];
-        // From the first key that any of them sees to the last, and those that all of them see.
-        let (mut any, mut all) = (self.heads.seen(self.query(i).0), 0..usize::MAX);
-        for q in 0..Q {
-            let (position, query) = self.query(i + q);
-            (queries[q], seen[q]) = (query, self.heads.seen(position));
-            any = any.start.min(seen[q].start)..any.end.max(seen[q].end);
-            all = all.start.max(seen[q].start)..all.end.min(seen[q].end);
-        }
-        all.end = all.end.max(all.start);
-        let blocks = any.start / LANES..any.end.div_ceil(LANES);
-        let (origin, columns) = (blocks.start * LANES, blocks.len() * LANES);
-        if scores.len() < Q * columns {
-            scores.resize(Q * columns, 0.0);
-        }
-        let scores = &mut scores[..Q * columns];
-
-        let scale = 1.0 / (dim as f32).sqrt();
-        let keys = &head.keys[blocks.start * dim..blocks.end * dim];
-        for (b, block) in keys.chunks_exact(dim).enumerate() {
-            let mut sums = [[0f32; LANES]; Q];
-            for (d, line) in block.iter().enumerate() {
-                for (sums, query) in sums.iter_mut().zip(queries) {
-                    fused(query[d], line, sums);
-                }
-            }
-            for (q, sums) in sums.into_iter().enumerate() {
-                let to = &mut scores[q * columns + b * LANES..][..LANES];
-                for (to, sum) in to.iter_mut().zip(sums) {
-                    *to = sum * scale;
-                }
-            }
-        }
-
-        let mut totals = [0f32; Q];
-        for ((row, seen), total) in scores.chunks_exact_mut(columns).zip(&seen).zip(&mut totals) {
-            *total = exp_scores(&mut row[seen.start - origin..seen.end - origin]);
-        }
-
-        let weights: &[f32] = scores;
-        for c in 0..stride / LANES {
-            let line = |key: usize| -> &[f32; LANES] {
-                let line = &head.values[key * stride + c * LANES..][..LANES];
-                line.try_into().expect("so many lanes")
-            };
-            let mut sums = [[0f32; LANES]; Q];
-            // A chain for each query, over the keys that it sees, in order: its own, all queries', its own.
-            for (q, sums) in sums.iter_mut().enumerate() {
-                for key in seen[q].start..all.start.min(seen[q].end) {
-                    fused(weights[q * columns + key - origin], line(key), sums);
-                }
-            }
-            for key in all.clone() {
-                let line = line(key);
-                for (q, sums) in sums.iter_mut().enumerate() {
-                    fused(weights[q * columns + key - origin], line, sums);
-                }
-            }
-            for (q, sums) in sums.iter_mut().enumerate() {
-                for key in all.end.max(seen[q].start)..seen[q].end {
-                    fused(weights[q * columns + key - origin], line(key), sums);
-                }
-            }
-            let elements = c * LANES..dim.min((c + 1) * LANES);
-            for ((out, sums), total) in out.chunks_exact_mut(dim).zip(sums).zip(totals) {
-                let inverse = 1.0 / total;
-                for (out, sum) in out[elements.clone()].iter_mut().zip(sums) {
-                    *out = sum * inverse;
-                }
-            }
-        }
-        Q
-    }
-}
-
-/// `sums += weight · line`.
-#[inline(always)]
-fn fused(weight: f32, line: &[f32; LANES], sums: &mut [f32; LANES]) {
-    for (sum, line) in sums.iter_mut().zip(line) {
-        *sum = weight.mul_add(*line, *sum);
-    }
+    /// Scores of the queries at hand, and those queries.
+    static SCORES: RefCell<Scores> = const { RefCell::new(Scores::new()) };
 }
 
 #[cfg(test)]
 mod tests {
+    use pulp::WithSimd;
+
     use super::*;
     use crate::config::{Architecture, Rope, Scaling};
 
@@ -448,6 +317,30 @@ mod tests {
             for (y, exact) in whole.iter().zip(plain(&config, &qkv)) {
                 let y = f64::from(f32::from_bits(*y));
                 assert!((y - exact).abs() < 2e-6 * 3.0, "{y} {exact}");
+            }
+        }
+    }
+
+    /// This CPU's vector unit gives the bits of plain code.
+    #[test]
+    fn vector_units_change_no_bit() {
+        for (kv, group, dim, tokens) in [(2, 3, 64, 37), (1, 1, 24, 100), (2, 7, 96, 20)] {
+            let config = config(kv, group, dim, None);
+            let heads = Heads::new(&config);
+            let qkv = data(tokens * heads.width());
+            let mut cache = Cache::new(&config, 4096);
+            cache.reserve(tokens).unwrap();
+            let columns = group * dim;
+            let mut y = vec![f32::NAN; tokens * kv * columns];
+            cache.attend(0, &mut qkv.clone(), &mut Vec::new(), &mut y);
+            for (h, head) in cache.layers[0].iter().enumerate() {
+                let queries = Queries { heads, qkv: &qkv, first: 0, from: 0, head: h };
+                let mut plain = vec![f32::NAN; tokens * columns];
+                let (scores, out) = (&mut Scores::new(), &mut plain[..]);
+                let attend = Attend { queries, head, stride: cache.stride, scores, out };
+                attend.with_simd(pulp::Scalar::new());
+                let of_head = y.chunks_exact(columns).skip(h).step_by(kv).flatten();
+                assert!(of_head.map(|y| y.to_bits()).eq(plain.iter().map(|y| y.to_bits())));
             }
         }
     }
