@@ -3,6 +3,9 @@
 //! Pools and memory for products are kept from call to call. That changes no result, and a fork is safe: the list is
 //! touched only by whoever holds Python's lock, as `os.fork` does, so that no child finds it locked; and pools are of
 //! the process that made them, a child makes its own. Of rayon's global pool nothing is used.
+//!
+//! That they are the process's is an exception from the house's rule, and only of this package: a method of Python does not
+//! get its module, and weights are shared by threads, pickled and made by the hundred, so that neither could hold them.
 
 use std::mem;
 use std::process;
