@@ -48,22 +48,25 @@ def _tensor(array) -> torch.Tensor:
     return torch.from_numpy(array.copy())
 
 
-# Weights by their codes, and of which versions of which tensors they were made.
+# Weights by their codes, and of which versions of which tensors they were made: of the process, because an operator has
+# nothing else to keep them in. Entries go with their codes.
 _WEIGHTS = WeakIdKeyDictionary()
 
 
 def _version(tensor: Optional[torch.Tensor]):
-    if tensor is None:
-        return None
-    return id(tensor), None if tensor.is_inference() else tensor._version, tensor.data_ptr()
+    return None if tensor is None else (id(tensor), tensor._version, tensor.data_ptr())
 
 
 def _weights(codes, signs, table, scales, granularity: str) -> Weights:
     """Weights of these tensors; of the same ones, unchanged, they are made once."""
-    made_of = _version(codes), _version(signs), _version(table), _version(scales), granularity
-    known = _WEIGHTS.get(codes)
-    if known is not None and known[0] == made_of:
-        return known[1]
+    tensors = codes, signs, table, scales
+    # PyTorch does not count the changes of tensors that were made in inference mode: nothing is kept of those.
+    counted = not any(tensor is not None and tensor.is_inference() for tensor in tensors)
+    if counted:
+        made_of = *map(_version, tensors), granularity
+        known = _WEIGHTS.get(codes)
+        if known is not None and known[0] == made_of:
+            return known[1]
     # Arrays of aliases: what is kept for the codes must not keep them alive.
     weights = Weights.from_parts(
         codes.detach().numpy(),
@@ -72,8 +75,17 @@ def _weights(codes, signs, table, scales, granularity: str) -> Weights:
         signs=None if signs is None else signs.detach().numpy(),
         granularity=granularity,
     )
-    _WEIGHTS[codes] = made_of, weights
+    if counted:
+        _WEIGHTS[codes] = made_of, weights
     return weights
+
+
+def _counted(tensor: Optional[torch.Tensor]) -> Optional[torch.Tensor]:
+    """The tensor, or, of one that was made in inference mode, another of the same memory, whose changes are counted."""
+    if tensor is None or not tensor.is_inference():
+        return tensor
+    with torch.inference_mode(False):
+        return torch.from_numpy(tensor.numpy())
 
 
 def _product(weights: Weights, x: torch.Tensor, bias: Optional[torch.Tensor], mode: str, activation: str) -> torch.Tensor:
@@ -135,11 +147,10 @@ class LutLinear(torch.nn.Module):
             raise ValueError(f"activation: {activation!r} is none of {', '.join(ACTIVATIONS)}")
         self.out_features, self.in_features = codes.shape
         self.granularity, self.mode, self.activation = granularity, mode, activation
-        tensors = codes, signs, table, scales, bias
-        for name, tensor in zip(BUFFERS, tensors):
+        for name, tensor in zip(BUFFERS, (codes, signs, table, scales, bias)):
             _on_cpu(name, tensor)
-            self.register_buffer(name, tensor)
-        _weights(codes, signs, table, scales, granularity)
+            self.register_buffer(name, _counted(tensor))
+        self.weights()
         if bias is not None and (bias.dtype != torch.float32 or bias.shape != (self.out_features,)):
             raise ValueError(f"bias: expected float32 [{self.out_features}], got {bias.dtype} {list(bias.shape)}")
 

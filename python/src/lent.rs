@@ -1,4 +1,8 @@
 //! Memory that lutmul and Python share, both ways.
+#![expect(
+    unsafe_code,
+    reason = "numpy lends memory for as long as Python's lock is held, not for as long as weights live"
+)]
 
 use std::sync::Arc;
 

@@ -118,6 +118,31 @@ def test_codes_are_not_copied(dtype):
     assert blocks.granularity == "block:16x32"
 
 
+@pytest.mark.parametrize("made", [False, True])
+@pytest.mark.parametrize("changed", [False, True])
+def test_changed_buffers_are_seen(made, changed):
+    """Also those of layers that are made, or changed, in inference mode, in which PyTorch counts no versions."""
+    x, one, two = tensor(5, 96), linear(bias=False), linear(bias=False)
+    two.weight.data = tensor(37, 96, seed=2)
+    with torch.inference_mode(made):
+        layer, other = (LutLinear.from_linear(linear, format="e4m3") for linear in (one, two))
+        again = LutLinear.from_codes(layer.codes, layer.scales, table=layer.table)
+        copied = copy.deepcopy(layer)
+    before, expected = layer(x), other(x)
+    assert torch.equal(again(x), before) and torch.equal(copied(x), before)
+    with torch.inference_mode(changed):
+        layer.scales.mul_(2)
+    assert torch.allclose(layer(x), 2 * before, rtol=1e-4, atol=1e-4)
+    with torch.inference_mode(changed):
+        layer.load_state_dict(other.state_dict())
+        copied.load_state_dict(other.state_dict(), assign=True)
+    assert torch.equal(layer(x), expected) and torch.equal(copied(x), expected)
+    with torch.inference_mode(changed):
+        layer.codes[3, 4] = 0x7F  # NaN
+    with pytest.raises(ValueError, match="row 3, column 4"):
+        layer(x)
+
+
 def test_quantize():
     def model():
         torch.manual_seed(1)
@@ -125,7 +150,7 @@ def test_quantize():
         return torch.nn.ModuleDict({"a": tied, "mlp": torch.nn.Sequential(linear(), tied), "head": linear(5)}).requires_grad_(False)
 
     whole = model()
-    assert quantize_(whole) == ["a", "head", "mlp.0", "mlp.1"] or sorted(quantize_(model())) == ["a", "head", "mlp.0", "mlp.1"]
+    assert sorted(quantize_(whole)) == ["a", "head", "mlp.0", "mlp.1"]
     assert whole["a"] is whole["mlp"][1] and isinstance(whole["head"], LutLinear)
     some = model()
     assert quantize_(some, include="mlp.*", exclude=["1"], format="e4m3", mode="a8") == ["mlp.0"]
