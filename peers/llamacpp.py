@@ -23,7 +23,7 @@ CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / "
 VENV = CACHE / "llamacpp-1"  # another number for other requirements
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-# Of lutmul: what is nearest to Q8_0 in bytes and arithmetic, and what the issue of a chat is about.
+# Of lutmul: what is nearest to Q8_0 in bytes and in arithmetic, and QINS.
 LUTMUL = [("int8", "row", "a8t"), ("int8", "group:32", "a8"), ("qins-linear", "row", "a8"), ("qins-linear", "row", "a16")]
 PROMPTS = [16, 512]
 
@@ -41,22 +41,25 @@ def main():
         report = measure(program, options, q8)
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
-    print(table(report, options))
+    print(table(report))
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 
+    def positive(text):
+        if (number := int(text)) > 0:
+            return number
+        raise ValueError
+
     def numbers(text):
-        if all((number := int(part)) > 0 for part in text.split(",")):
-            return [int(part) for part in text.split(",")]
-        raise ValueError(number)
+        return [positive(part) for part in text.split(",")]
 
     add = parser.add_argument
     add("model", nargs="?", metavar="MODEL.gguf", help="what scripts/fetch-models.sh prints last")
     add("--setup", action="store_true", help=f"make {VENV}, and do no more")
     add("--threads", type=numbers, default=[1, 2], metavar="N,N,…")
-    add("--turns", type=int, default=3)
+    add("--turns", type=positive, default=3)
     add("--program", help="lutmul-chat, in place of the one that cargo has built")
     add("--json", metavar="FILE", help="write all figures there")
     options = parser.parse_args()
@@ -135,7 +138,7 @@ class Llama:
             prompt = [1000 + 7919 * i % 40000 for i in range(count)]
             answer = self.server.handle_completions(
                 {"prompt": prompt, "n_predict": decode if last else 1, "cache_prompt": False, "ignore_eos": True,
-                 "temperature": 0, "timings_per_token": False})
+                 "temperature": 0})
             if isinstance(answer, str):
                 answer = json.loads(answer)
             timings = answer["timings"]
@@ -172,7 +175,7 @@ def measure(program, options, q8):
     return {"llama.cpp": str(xllamacpp.BUILD_INFO), "system": info, "prompts": PROMPTS, "decode": decode, "rows": rows}
 
 
-def table(report, options):
+def table(report):
     lines = [f"{report['llama.cpp']}: {report['system']}", ""]
     head = ["", "threads", *[f"prompt of {count}" for count in PROMPTS], "decode"]
     lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
