@@ -18,9 +18,10 @@ import subprocess
 import sys
 import tempfile
 
+import environment
+
 REQUIREMENTS = ["xllamacpp==2026.10.11549", "gguf==0.19.0", "numpy==2.4.6"]
-CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "lutmul"
-VENV = CACHE / "llamacpp-1"  # another number for other requirements
+VENV = environment.CACHE / "llamacpp-1"  # another number for other requirements
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # Of lutmul: what is nearest to Q8_0 in bytes and in arithmetic, and QINS.
@@ -31,7 +32,7 @@ PROMPTS = [16, 512]
 def main():
     options = arguments()
     if options.setup:
-        return setup()
+        return environment.make(VENV, REQUIREMENTS)
     if pathlib.Path(sys.prefix) != VENV and (python := VENV / "bin" / "python").exists():
         os.execv(python, [python, *sys.argv])
     program = chat(options.program)
@@ -66,16 +67,6 @@ def arguments():
     if not options.setup and not options.model:
         parser.error("MODEL.gguf is missing")
     return options
-
-
-def setup():
-    if VENV.is_dir():
-        return print(f"{VENV} is there")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    new = pathlib.Path(tempfile.mkdtemp(prefix="llamacpp.", dir=CACHE))
-    subprocess.run([sys.executable, "-m", "venv", new], check=True)
-    subprocess.run([new / "bin" / "python", "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True)
-    new.rename(VENV)
 
 
 def chat(given):

@@ -27,17 +27,17 @@ import os
 import pathlib
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import warnings
 
 import capi
+import environment
 
+# PyPI's wheels for Linux come with CUDA: some 3 GB to fetch, 7 GB on disk.
 REQUIREMENTS = ["torch==2.9.1", "numpy==2.2.6"]
-CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "lutmul"
-VENV = CACHE / "torch-1"  # another number for other requirements
+VENV = environment.CACHE / "torch-1"  # another number for other requirements
 
 # lutmul's format and mode, and the products of PyTorch that it is compared with.
 PAIRS = {
@@ -52,7 +52,7 @@ PAIRS = {
 def main():
     options = arguments()
     if options.setup:
-        return setup()
+        return environment.make(VENV, REQUIREMENTS)
     library = capi.Library.find(options.library)
     if options.check:
         for (format, mode), kernel, missing in capi.check(library, PAIRS):
@@ -96,17 +96,6 @@ def arguments(words=None):
     options.tokens = options.tokens or ([1, 16] if quick else [1, 4, 16, 64, 512])
     options.seconds = options.seconds or (1 if quick else 20)
     return options
-
-
-def setup():
-    if VENV.is_dir():
-        return print(f"{VENV} is there")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    new = pathlib.Path(tempfile.mkdtemp(prefix="torch.", dir=CACHE))
-    subprocess.run([sys.executable, "-m", "venv", new], check=True)
-    # PyPI's wheels for Linux come with CUDA: some 3 GB to fetch, 7 GB on disk.
-    subprocess.run([new / "bin" / "python", "-m", "pip", "install", "--no-cache-dir", *REQUIREMENTS], check=True)
-    new.rename(VENV)
 
 
 def with_pytorch():

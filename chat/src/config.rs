@@ -96,7 +96,6 @@ pub enum Scaling {
 /// config.json, as far as it matters here.
 #[derive(Deserialize)]
 struct Json {
-    architectures: Option<Vec<String>>,
     vocab_size: usize,
     hidden_size: usize,
     intermediate_size: usize,
@@ -161,7 +160,6 @@ impl ModelConfig {
             None => bail!("names no architecture"),
         };
         let json: Json = serde_json::from_value(value)?;
-        debug_assert!(json.architectures.is_some());
         if let Some(act) = &json.hidden_act {
             ensure!(act == "silu", "hidden_act is {}, not silu", quoted(act));
         }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use candle_core::{DType, Device, Tensor};
 use lutmul::checkpoint::Matrix;
 use lutmul::{Activations, Context, Error, Format, Granularity, MatMut, MatRef, Product, Weights};
+use lutmul_cli::bench::table_name;
 
 /// What linears are made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -181,13 +182,7 @@ impl Linear {
     pub fn describe(&self) -> String {
         match &self.weight {
             Weight::Coded(weights) => {
-                let granularity = weights.scales().granularity();
-                let format = Format::NAMED.into_iter().find(|format| {
-                    format.has_signs() == weights.signs().is_some()
-                        && format.lut().is_some_and(|lut| lut == *weights.lut())
-                });
-                let name = format.map_or("table", |format| format.name());
-                format!("{name} {granularity}")
+                format!("{} {}", table_name(weights), weights.scales().granularity())
             }
             Weight::Floats(_, float) => float.to_string(),
         }
