@@ -353,9 +353,9 @@ impl<W: Rows> Source<'_, W> {
                             Coder::Nearest { search, magnitudes } => {
                                 let scale = f64::from(unit.scale);
                                 if *magnitudes {
-                                    search.codes(w, scale, f64::abs, codes);
+                                    search.codes(w, scale, f32::abs, codes);
                                 } else {
-                                    search.codes(w, scale, |v| v, codes);
+                                    search.codes(w, scale, |w| w, codes);
                                 }
                             }
                         }
