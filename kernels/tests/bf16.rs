@@ -79,27 +79,30 @@ fn run(name: &str, exact: bool, x: impl Fn(&mut Numbers, usize) -> Vec<f32>) {
     let mut numbers = Numbers(name.len() as u64);
     let (mut ran, mut failures) = (Vec::new(), Vec::new());
     let of_bf16 = |case: &Case| case.table.needed == Planes::Two && (!exact || case.integer);
-    for case in cases().iter().filter(|case| of_bf16(case)) {
+    let cases: Vec<Case> = cases().into_iter().filter(of_bf16).collect();
+    let mut products = Vec::new();
+    for case in &cases {
         for groups in GROUPINGS.into_iter().chain([HALVES]) {
-            for (rows, k, tokens) in SHAPES {
-                let mut weights = Weights::random(&mut numbers, case, (rows, k), groups);
-                if exact {
-                    weights.rescale(case, |_| 0.25);
-                }
-                let x = x(&mut numbers, tokens * k);
-                for kernel in instructions() {
-                    let scales = weights.borrow(case).scales.groups;
-                    let Some(_) = kernel.bf16_from(&scales) else { continue };
-                    assert!(takes(&scales));
-                    ran.push(kernel.name());
-                    let wrong = check(kernel, case, &weights, &x, exact);
-                    if wrong > 0 {
-                        let what = format!("{rows}×{k}, {tokens} tokens, {groups} scales");
-                        let (kernel, signs) = (kernel.name(), case.signed);
-                        failures
-                            .push(format!("{kernel}: {} ({signs}), {what}: {wrong}", case.name));
-                    }
-                }
+            products.extend(SHAPES.map(|shape| (case, groups, shape)));
+        }
+    }
+    for (case, groups, (rows, k, tokens)) in testing::thin("table × scales × shape", products, 7)
+    {
+        let mut weights = Weights::random(&mut numbers, case, (rows, k), groups);
+        if exact {
+            weights.rescale(case, |_| 0.25);
+        }
+        let x = x(&mut numbers, tokens * k);
+        for kernel in instructions() {
+            let scales = weights.borrow(case).scales.groups;
+            let Some(_) = kernel.bf16_from(&scales) else { continue };
+            assert!(takes(&scales));
+            ran.push(kernel.name());
+            let wrong = check(kernel, case, &weights, &x, exact);
+            if wrong > 0 {
+                let what = format!("{rows}×{k}, {tokens} tokens, {groups} scales");
+                let (kernel, signs) = (kernel.name(), case.signed);
+                failures.push(format!("{kernel}: {} ({signs}), {what}: {wrong}", case.name));
             }
         }
     }
