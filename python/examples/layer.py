@@ -12,6 +12,7 @@ import statistics
 import time
 import warnings
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -62,6 +63,7 @@ def main():
     encoded = ", ".join(f"{rate:.2f} in {format}" for format, rate in rates.items())
     print(f"\nEncoding, 10⁹ weights a second: {encoded}")
     print("A call by itself, with 64×64 weights: {:.1f} µs by PyTorch's layer, {:.1f} µs by numpy".format(*calls()))
+    print("Beside a product of 3072×3072 by numpy: PyTorch's layer {:+.0f} µs, a Linear of 8×8 after it {:+.0f} µs".format(*beside()))
     if options.plot:
         plot(rows, options)
 
@@ -92,6 +94,19 @@ def calls():
     weights, array = layer.weights(), x.numpy()
     times = measure({"torch": (lambda: layer(x), 0), "numpy": (lambda: weights.matmul(array, "a16", threads=1), 0)}, 0.2)
     return [1000 * best for best, _ in times.values()]
+
+
+def beside():
+    """Microseconds that a layer of PyTorch takes longer than the same product by numpy, which has pushed Python and PyTorch out
+    of the caches; and what PyTorch's own smallest layer costs there."""
+    linear, tiny = torch.nn.Linear(3072, 3072, bias=False), torch.nn.Linear(8, 8)
+    layer, x, small = LutLinear.from_linear(linear, mode="a16"), torch.randn(1, 3072), torch.randn(1, 8)
+    weights, array, out = layer.weights(), x.numpy(), np.empty((1, 3072), np.float32)
+    product = lambda: weights.matmul(array, "a16", out=out, threads=torch.get_num_threads())
+    products = {"numpy": product, "layer": lambda: layer(x), "tiny": lambda: (product(), tiny(small))}
+    times = measure({name: (product, 0) for name, product in products.items()}, 1.5)
+    numpy, layer, tiny = (1000 * median for _, median in times.values())
+    return layer - numpy, tiny - numpy
 
 
 def measure(products, seconds):

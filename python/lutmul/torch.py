@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable
 from typing import Optional, Union
 
 import torch
+from torch import get_num_threads
+from torch.compiler import is_compiling
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ._lutmul import ACTIVATIONS, MODES, Weights
@@ -34,13 +36,16 @@ FP8 = {
 BUFFERS = ("codes", "signs", "table", "scales", "bias")
 
 
-def _numpy(tensor: torch.Tensor):
-    """An array of the tensor's memory, bf16 as uint16, and what lutmul calls its type."""
-    if tensor.requires_grad:
-        tensor = tensor.detach()
-    if tensor.dtype is torch.bfloat16:
-        return tensor.view(torch.int16).numpy().view("uint16"), "bf16"
-    return tensor.numpy(), None
+def _numpy(*tensors: torch.Tensor):
+    """Arrays of the memory of tensors of one type, without gradients; bf16 as uint16. And what lutmul calls the type."""
+    if tensors[0].dtype is torch.bfloat16:
+        return *(tensor.view(torch.int16).numpy().view("uint16") for tensor in tensors), "bf16"
+    return *(tensor.numpy() for tensor in tensors), None
+
+
+def _alias(tensor: Optional[torch.Tensor]):
+    """An array of the tensor's memory, which does not keep the tensor alive."""
+    return None if tensor is None else tensor.detach().numpy()
 
 
 def _tensor(array) -> torch.Tensor:
@@ -53,6 +58,11 @@ def _tensor(array) -> torch.Tensor:
 _WEIGHTS = WeakIdKeyDictionary()
 
 
+def _is_counted(*tensors: Optional[torch.Tensor]) -> bool:
+    """Whether PyTorch counts the changes of these: it does not where they were made in inference mode."""
+    return not any(tensor is not None and tensor.is_inference() for tensor in tensors)
+
+
 def _version(tensor: Optional[torch.Tensor]):
     return None if tensor is None else (id(tensor), tensor._version, tensor.data_ptr())
 
@@ -60,24 +70,43 @@ def _version(tensor: Optional[torch.Tensor]):
 def _weights(codes, signs, table, scales, granularity: str) -> Weights:
     """Weights of these tensors; of the same ones, unchanged, they are made once."""
     tensors = codes, signs, table, scales
-    # PyTorch does not count the changes of tensors that were made in inference mode: nothing is kept of those.
-    counted = not any(tensor is not None and tensor.is_inference() for tensor in tensors)
+    counted = _is_counted(*tensors)
     if counted:
         made_of = *map(_version, tensors), granularity
         known = _WEIGHTS.get(codes)
         if known is not None and known[0] == made_of:
             return known[1]
     # Arrays of aliases: what is kept for the codes must not keep them alive.
-    weights = Weights.from_parts(
-        codes.detach().numpy(),
-        table.detach().numpy(),
-        scales.detach().numpy(),
-        signs=None if signs is None else signs.detach().numpy(),
-        granularity=granularity,
-    )
+    weights = Weights.from_parts(_alias(codes), _alias(table), _alias(scales), signs=_alias(signs), granularity=granularity)
     if counted:
         _WEIGHTS[codes] = made_of, weights
     return weights
+
+
+class _Made:
+    """What a layer has made of its buffers, for as long as they are the same and unchanged.
+
+    Each operation of PyTorch or Python costs a call some microseconds, because its code is no longer in the caches after a
+    product: so a layer looks here before all else.
+    """
+
+    def __init__(self, buffers: dict, granularity: str):
+        codes, signs, table, scales, bias = tensors = [buffers[name] for name in BUFFERS]
+        for name, tensor in zip(BUFFERS, tensors):
+            _on_cpu(name, tensor)
+        self.weights = _weights(codes, signs, table, scales, granularity)
+        self.bias = _alias(bias)
+        self.counted = _is_counted(*tensors)
+        versions = [(0, 0) if tensor is None or not self.counted else (tensor._version, tensor.data_ptr()) for tensor in tensors]
+        self.parts = [(*part, *version) for *part, version in zip(BUFFERS, tensors, versions)]
+
+    def is_of(self, buffers: dict) -> bool:
+        for name, tensor, version, address in self.parts:
+            if buffers[name] is not tensor:
+                return False
+            if tensor is not None and (tensor._version != version or tensor.data_ptr() != address):
+                return False
+        return True
 
 
 def _counted(tensor: Optional[torch.Tensor]) -> Optional[torch.Tensor]:
@@ -88,15 +117,12 @@ def _counted(tensor: Optional[torch.Tensor]) -> Optional[torch.Tensor]:
         return torch.from_numpy(tensor.numpy())
 
 
-def _product(weights: Weights, x: torch.Tensor, bias: Optional[torch.Tensor], mode: str, activation: str) -> torch.Tensor:
+def _product(weights: Weights, x: torch.Tensor, bias, mode: str, activation: str) -> torch.Tensor:
+    """y for x; bias is an array, or None."""
     x = x.contiguous()
     y = x.new_empty((*x.shape[:-1], weights.n))
-    from_, dtype = _numpy(x)
-    to, _ = _numpy(y)
-    bias = None if bias is None else bias.detach().numpy()
-    weights.matmul(
-        from_, mode, bias=bias, activation=activation, out=to, threads=torch.get_num_threads(), dtype=dtype
-    )
+    from_, to, dtype = _numpy(x, y)
+    weights.matmul(from_, mode, bias=bias, activation=activation, out=to, threads=get_num_threads(), dtype=dtype)
     return y
 
 
@@ -117,7 +143,7 @@ def linear(
     x [..., k], codes uint8 [n, k], signs uint8 [n, ⌈k/8⌉] or None, table float32 [256], scales float32, bias float32 [n] or
     None; granularity of the scales ("row", …), mode ("a16", …) and activation ("none", …) as lutmul names them.
     """
-    return _product(_weights(codes, signs, table, scales, granularity), x, bias, mode, activation)
+    return _product(_weights(codes, signs, table, scales, granularity), x.detach(), _alias(bias), mode, activation)
 
 
 @linear.register_fake
@@ -205,24 +231,36 @@ class LutLinear(torch.nn.Module):
 
     def weights(self) -> Weights:
         """The weights, on the memory of the buffers."""
-        return _weights(self.codes, self.signs, self.table, self.scales, self.granularity)
+        return self._made().weights
+
+    def _made(self) -> _Made:
+        made = self.__dict__.get("_known")
+        if made is None or not made.is_of(self._buffers):
+            made = _Made(self._buffers, self.granularity)
+            self.__dict__["_known"] = made if made.counted else None
+        return made
+
+    def __getstate__(self):
+        return {name: value for name, value in self.__dict__.items() if name != "_known"}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x [..., k] in float32, float16 or bfloat16; y [..., n] of the same type."""
-        # Attributes of a module are looked up by Python code: a microsecond each.
-        codes, signs, table, scales, bias = map(self._buffers.get, BUFFERS)
-        if not (x.is_cpu and codes.is_cpu):
-            raise RuntimeError(f"lutmul multiplies on the CPU only: x is on {x.device}, codes on {codes.device}")
         if x.dtype not in FLOATS:
             raise TypeError(f"x: elements are {x.dtype}, not float32, float16 or bfloat16")
-        if x.requires_grad and torch.is_grad_enabled():
-            raise RuntimeError(
-                "x requires a gradient, and this layer is for inference only: use torch.inference_mode() or torch.no_grad()"
-            )
-        if torch.compiler.is_compiling():
-            return linear(x, codes, signs, table, scales, bias, self.granularity, self.mode, self.activation)
+        if x.requires_grad:
+            if torch.is_grad_enabled():
+                raise RuntimeError(
+                    "x requires a gradient, and this layer is for inference only: use torch.inference_mode() or torch.no_grad()"
+                )
+            x = x.detach()
+        if is_compiling():
+            buffers = map(self._buffers.get, BUFFERS)
+            return linear(x, *buffers, self.granularity, self.mode, self.activation)
+        if not x.is_cpu:
+            _on_cpu("x", x)
         # The operator's way through PyTorch takes longer than a small product.
-        return _product(_weights(codes, signs, table, scales, self.granularity), x, bias, self.mode, self.activation)
+        made = self._made()
+        return _product(made.weights, x, made.bias, self.mode, self.activation)
 
     def extra_repr(self) -> str:
         return (
@@ -241,7 +279,7 @@ class LutLinear(torch.nn.Module):
 
 
 def _on_cpu(what: str, tensor: Optional[torch.Tensor]) -> None:
-    if tensor is not None and tensor.device.type != "cpu":
+    if tensor is not None and not tensor.is_cpu:
         raise RuntimeError(f"{what}: is on {tensor.device}; lutmul multiplies on the CPU only")
 
 
