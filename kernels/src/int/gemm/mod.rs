@@ -22,7 +22,7 @@ use super::{
     SHORT_GROUP, Sums, TileSums, TileX, Weights,
 };
 use crate::isa::{Isa, Task};
-use crate::prefetch::{DISTANCE, prefetch};
+use crate::prefetch::{PANEL_DISTANCE, prefetch};
 use crate::weights::{LINE, MC};
 
 /// The gemm part of an operand's entry.
@@ -96,7 +96,7 @@ impl<O: Int, D: Decoder<O, P>, const P: usize> Task<IsaOf<O>> for Decode<'_, '_,
             let to = &mut panel.rows[r * pitch..][..pitch];
             let row = codes.row(r);
             for (line, codes_line) in row.codes.iter().enumerate() {
-                prefetch(codes.codes, r * codes.k + codes.first + (line + DISTANCE) * LINE);
+                prefetch(codes.codes, r * codes.k + codes.first + (line + PANEL_DISTANCE) * LINE);
                 let signs = if D::SIGNED { u64::from_le_bytes(row.signs[line]) } else { 0 };
                 O::store_line(isa, &D::decode(isa, &regs, codes_line, signs), to, line);
             }
