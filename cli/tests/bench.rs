@@ -1,4 +1,5 @@
-//! `bench`, `demo` and `kernels` with tiny shapes, and options that are wrong.
+//! `bench`, `demo` and `kernels` with tiny shapes, and options that are wrong. Mostly with nine tokens and more, whose
+//! weights need not be cold: copies of them would fill four last caches for every product, some seconds each.
 
 mod common;
 
@@ -40,7 +41,7 @@ fn every_combination_is_a_line_with_all_fields() {
         "bench",
         "--json",
         "--shape=40x70,7x130",
-        "--tokens=1,9",
+        "--tokens=9,20",
         "--format=e4m3,qins-linear",
         "--format=kmeans-signed",
         "--scales=row,block:8x16",
@@ -63,7 +64,7 @@ fn every_combination_is_a_line_with_all_fields() {
         assert!(whole < 0.1 && (whole > 1e-3 || row["format"] != "e4m3"), "{row}");
         assert!(number("weight_bytes") >= number("n") * number("k"));
         assert!(number("workspace_bytes") > 0.0);
-        assert_eq!(row["shape"], if row["m"] == 1 { "gemv" } else { "gemm" });
+        assert_eq!(row["shape"], "gemm");
         assert_eq!((&row["mode"], &row["pages"]), (&"f32".into(), &"4k".into()));
         for key in ["peer", "image_bytes", "image_rel_rms_error"] {
             assert!(row[key].is_null(), "{key} of {row}");
@@ -94,7 +95,7 @@ fn accuracy_of_integer_modes() {
         "bench",
         "--json",
         "--shape=256x3072",
-        "--tokens=8",
+        "--tokens=9",
         "--format=qins-linear,int8,e4m3,kmeans-signed",
         "--mode=a24,a16,a8,a8t",
         "--image=2,3",
@@ -137,15 +138,18 @@ fn accuracy_of_integer_modes() {
 fn weights_in_a_mapped_file() {
     let (_alone, dir) = (alone(), Dir::new());
     let args = ["bench", "--json", "--shape=30x100", "--tokens=1", "--pages=file", "--outliers"];
-    let rows = objects(&dir.succeed(&[&args[..], &QUICK].concat()));
-    assert_eq!(rows.len(), 3);
-    assert!(rows.iter().all(|row| row["pages"] == "file"));
+    let rows = objects(&dir.succeed(&[&args[..], &["--format=e4m3,int8"], &QUICK].concat()));
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        assert_eq!((&row["pages"], &row["shape"]), (&"file".into(), &"gemv".into()));
+        assert!(row["roofline"].as_f64().expect("a share") > 0.0);
+    }
 }
 
 #[test]
 fn tables_for_people() {
     let (_alone, dir) = (alone(), Dir::new());
-    let args = ["bench", "--shape=30x100", "--tokens=2", "--pages=4k"];
+    let args = ["bench", "--shape=30x100", "--tokens=9", "--pages=4k"];
     let out = dir.succeed(&[&args[..], &QUICK].concat());
     for word in ["qins-linear", "e4m3", "kmeans-signed", "30×100", "GB/s with 1 thread"] {
         assert!(out.contains(word), "no {word:?} in {out}");
@@ -318,7 +322,7 @@ fn layers_of_a_model() {
     let (_alone, dir) = (alone(), Dir::new());
     dir.put("in", &model().bytes());
     let bench = |model: &str, options: &[&str]| {
-        let args = ["bench", "--json", "--model", model, "--tokens=1", "--pages=4k"];
+        let args = ["bench", "--json", "--model", model, "--tokens=9", "--pages=4k"];
         objects(&dir.succeed(&[&args[..], options, &QUICK].concat()))
     };
     let floats = bench("in", &["--layers=2", "--format=e4m3,int8"]);
