@@ -23,8 +23,8 @@ quiet() {
   }
 }
 
-# prepare FOLDER STAMP FUNCTION: makes FOLDER, unless it is there with that stamp. The function fills the folder NEW
-# and may use WORK, which is removed.
+# prepare FOLDER STAMP FUNCTION [ARGUMENT...]: makes FOLDER, unless it is there with that stamp. The function fills the
+# folder NEW and may use WORK, which is removed.
 prepare() {
   [[ $(uname -m) == x86_64 ]] || die 'this script is for x86_64'
   [[ $ENV_DIR != *[[:space:]]* ]] || die 'the path of the cache folder has a space'
@@ -37,7 +37,7 @@ prepare() {
     rm -rf "$1" "$WORK" "$NEW"
     mkdir -p "$WORK" "$NEW"
     log "preparing $1"
-    "$3"
+    "${@:3}"
     unset APT_CONFIG
     echo "$2" >"$NEW/stamp"
     mv "$NEW" "$1"

@@ -7,6 +7,9 @@
 # in ~/.cache/lutmul (python-env.sh). PyTorch is too large (6.8 GB with what its wheel on PyPI wants) to be fetched for
 # this: where ~/.cache/lutmul/torch-1 (`peers/pytorch.py --setup`) is no environment with it, or TORCH_PYTHON names none,
 # layers for PyTorch and transformers are left out.
+#
+# For another machine than this: TEST_WHEEL is a wheel that is there already, TEST_PYTHON a Python that runs here and has
+# what python/requirements.txt lists (aarch64-env.sh --python). Without PyTorch and transformers.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -22,9 +25,14 @@ base=$("$here/python-env.sh" python "$root/python/requirements.txt")
 python=$base
 path=$(packages "$base")
 needs=numpy,ml_dtypes,matplotlib
+platform=()
 torch=${TORCH_PYTHON:-$cache/torch-1/bin/python}
 version='import sys; print(sys.version_info[:2])'
-if ! "$torch" -c 'import torch' 2>/dev/null; then
+if [[ -n ${TEST_WHEEL-} ]]; then
+    python=$TEST_PYTHON path=
+    platform=${TEST_WHEEL##*-}
+    platform=(--platform "${platform%.whl}" --only-binary :all:)
+elif ! "$torch" -c 'import torch' 2>/dev/null; then
     echo "LEFT OUT: the Python package's layers for PyTorch, and transformers: there is no torch in $torch"
 elif [[ $("$torch" -c "$version") != "$("$base" -c "$version")" ]]; then
     echo "LEFT OUT: the Python package's layers for PyTorch, and transformers: $torch is another Python's"
@@ -36,12 +44,16 @@ fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# For this Linux: what older ones would lack is not looked for.
-(cd "$root/python" && PATH=$(dirname "$base"):$PATH maturin build --quiet --release --locked \
-    --interpreter "$base" --compatibility linux --out "$work/wheel")
-ls -l "$work"/wheel/*.whl | awk '{ print $5, "bytes:", $NF }'
+wheel=${TEST_WHEEL-}
+if [[ -z $wheel ]]; then
+    # For this Linux: what older ones would lack is not looked for.
+    (cd "$root/python" && PATH=$(dirname "$base"):$PATH maturin build --quiet --release --locked \
+        --interpreter "$base" --compatibility linux --out "$work/wheel")
+    wheel=$(echo "$work"/wheel/*.whl)
+fi
+ls -l "$wheel" | awk '{ print $5, "bytes:", $NF }'
 # By pip, as anybody would; without its dependencies, which the path has.
-"$base" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --target "$work/site" "$work"/wheel/*.whl
+"$base" -m pip install --quiet --disable-pip-version-check --no-index --no-deps "${platform[@]}" --target "$work/site" "$wheel"
 export PYTHONPATH=$work/site:$path PYTHONDONTWRITEBYTECODE=1 LUTMUL_NEEDS=$needs HF_HUB_OFFLINE=1 MPLCONFIGDIR=$work
 # Away from the sources, whose folder lutmul has no extension module.
 cp -r "$root/python/pyproject.toml" "$root/python/tests" "$work/"

@@ -8,6 +8,7 @@ use lutmul_kernels::{Codes, LINE, int};
 
 use crate::bytes::Bytes;
 use crate::error::{Error, Result, area};
+use crate::format::Format;
 use crate::kernel::Kernel;
 use crate::lut::Lut;
 use crate::mode::Mode;
@@ -184,6 +185,25 @@ impl<'a> Weights<'a> {
     /// The table.
     pub fn lut(&self) -> &Lut {
         &self.lut
+    }
+
+    /// The format that has this table, and a sign plane or none as these weights: [`Format::Table`] if none has.
+    ///
+    /// ```
+    /// # use lutmul::{Format, Granularity, Weights};
+    /// let weights = Weights::encode(&[1.0f32, -0.5], (1, 2), &Format::E4m3, Granularity::Row)?;
+    /// assert_eq!(weights.with_wide_image().format().name(), "e4m3");
+    /// let fitted = Weights::encode(&[1.0f32, -0.5], (1, 2), &Format::KMeans, Granularity::Row)?;
+    /// assert_eq!(fitted.format().name(), "table");
+    /// # Ok::<(), lutmul::Error>(())
+    /// ```
+    pub fn format(&self) -> Format {
+        let bits = |lut: &Lut| lut.values().map(f32::to_bits);
+        let same = |format: &Format| {
+            format.has_signs() == self.signs().is_some()
+                && format.lut().is_some_and(|lut| bits(&lut) == bits(self.lut()))
+        };
+        Format::NAMED.into_iter().find(same).unwrap_or_else(|| Format::Table(self.lut().clone()))
     }
 
     /// The codes, `[n, k]`.

@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result};
 use candle_core::{DType, Device, Tensor};
 use lutmul::checkpoint::Matrix;
 use lutmul::{Activations, Context, Error, Format, Granularity, MatMut, MatRef, Product, Weights};
-use lutmul_cli::bench::table_name;
 
 /// What linears are made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -182,7 +181,7 @@ impl Linear {
     pub fn describe(&self) -> String {
         match &self.weight {
             Weight::Coded(weights) => {
-                format!("{} {}", table_name(weights), weights.scales().granularity())
+                format!("{} {}", weights.format().name(), weights.scales().granularity())
             }
             Weight::Floats(_, float) => float.to_string(),
         }

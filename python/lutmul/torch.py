@@ -86,8 +86,8 @@ def _weights(codes, signs, table, scales, granularity: str) -> Weights:
 class _Made:
     """What a layer has made of its buffers, for as long as they are the same and unchanged.
 
-    Each operation of PyTorch or Python costs a call some microseconds, because its code is no longer in the caches after a
-    product: so a layer looks here before all else.
+    What PyTorch and Python have to do at each call counts: after a product their code is no longer in the caches, and an
+    operation takes microseconds.
     """
 
     def __init__(self, buffers: dict, granularity: str):
@@ -256,8 +256,7 @@ class LutLinear(torch.nn.Module):
         if is_compiling():
             buffers = map(self._buffers.get, BUFFERS)
             return linear(x, *buffers, self.granularity, self.mode, self.activation)
-        if not x.is_cpu:
-            _on_cpu("x", x)
+        _on_cpu("x", x)
         # The operator's way through PyTorch takes longer than a small product.
         made = self._made()
         return _product(made.weights, x, made.bias, self.mode, self.activation)
@@ -269,6 +268,7 @@ class LutLinear(torch.nn.Module):
         )
 
     def _apply(self, fn, recurse=True):
+        self.__dict__.pop("_known", None)  # It would keep the old tensors.
         # Conversions are of activations and parameters: tables, scales and bias stay what they are, on the new device.
         before = {name: getattr(self, name) for name in BUFFERS}
         super()._apply(fn, recurse)

@@ -25,16 +25,6 @@ pub struct Weights {
     wide_image: bool,
 }
 
-/// The name of a format that has this table; "table" if there is none.
-fn format_name(weights: &Codes<'_>) -> String {
-    let bits = |lut: &Lut| lut.values().map(f32::to_bits);
-    let same = |format: &&Format| {
-        format.has_signs() == weights.signs().is_some()
-            && format.lut().is_some_and(|lut| bits(&lut) == bits(weights.lut()))
-    };
-    Format::NAMED.iter().find(same).map_or("table", Format::name).into()
-}
-
 /// A format by its name, or a table of 256 floats.
 fn parse_format(format: Option<&Bound<'_, PyAny>>) -> PyResult<Format> {
     let Some(format) = format else { return Ok(Format::QinsLinear) };
@@ -82,7 +72,7 @@ fn parse_scales(
 
 impl Weights {
     pub fn new(codes: Codes<'static>, format: Option<&str>) -> Self {
-        let format = format.map_or_else(|| format_name(&codes), Into::into);
+        let format = format.map_or_else(|| codes.format().name().into(), Into::into);
         Self { codes: Arc::new(codes), format, wide_image: false }
     }
 

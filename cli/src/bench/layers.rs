@@ -86,7 +86,7 @@ impl<'a> Subject<'a> {
         codings: &[(Format, Granularity)],
     ) -> Result<Vec<(&'static str, Weights<'static>)>> {
         if let Self::Layer(Layer { matrix: Matrix::Coded(weights), name, .. }) = self {
-            let format = table_name(weights);
+            let format = weights.format().name();
             return Ok(vec![(format, weights.clone().with_name(name))]);
         }
         let Dims { n, k } = self.dims();
@@ -97,13 +97,4 @@ impl<'a> Subject<'a> {
         }
         Ok(all)
     }
-}
-
-/// The name of the format that has this table.
-pub fn table_name(weights: &Weights<'_>) -> &'static str {
-    let same = |format: &Format| {
-        format.has_signs() == weights.signs().is_some()
-            && format.lut().is_some_and(|lut| lut == *weights.lut())
-    };
-    Format::NAMED.into_iter().find(same).map_or("table", |format| format.name())
 }

@@ -17,7 +17,6 @@ use lutmul::{Format, Granularity, MAX_THREADS, Mode};
 use crate::format::FormatArg;
 use crate::measure::{self, Dims, Pages, Peer};
 use crate::performance::{self, Record};
-pub use layers::table_name;
 pub use plan::KINDS;
 use plan::{Plan, Purpose};
 pub(crate) use report::Row;

@@ -10,7 +10,6 @@ use lutmul::checkpoint::Checkpoint;
 use lutmul::{Options, Weights};
 use serde::Serialize;
 
-use super::layers::table_name;
 use super::plan::Plan;
 use crate::measure::{Case, Product, Room, Size, Team, activations, resident};
 use crate::{progress, table};
@@ -91,7 +90,8 @@ pub fn run(path: &Path, plan: &Plan, json: bool, out: &mut dyn Write) -> Result<
     let bytes: usize = layers.iter().map(Weights::bytes).sum();
     let mut kinds = BTreeMap::new();
     for w in &layers {
-        *kinds.entry(format!("{} {}", table_name(w), w.scales().granularity())).or_insert(0) += 1;
+        *kinds.entry(format!("{} {}", w.format().name(), w.scales().granularity())).or_insert(0) +=
+            1;
     }
     let mut rows = Vec::new();
     let bar = progress::steps(plan.threads.len() * plan.options().count() * plan.tokens.len());
