@@ -30,8 +30,9 @@ torch=${TORCH_PYTHON:-$cache/torch-1/bin/python}
 version='import sys; print(sys.version_info[:2])'
 if [[ -n ${TEST_WHEEL-} ]]; then
     python=$TEST_PYTHON path=
-    platform=${TEST_WHEEL##*-}
-    platform=(--platform "${platform%.whl}" --only-binary :all:)
+    platform=${TEST_WHEEL##*-} platform=${platform%.whl}
+    echo "LEFT OUT: the Python package's layers for PyTorch, and transformers, on $platform"
+    platform=(--platform "$platform" --only-binary :all:)
 elif ! "$torch" -c 'import torch' 2>/dev/null; then
     echo "LEFT OUT: the Python package's layers for PyTorch, and transformers: there is no torch in $torch"
 elif [[ $("$torch" -c "$version") != "$("$base" -c "$version")" ]]; then
