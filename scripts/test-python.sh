@@ -30,9 +30,9 @@ torch=${TORCH_PYTHON:-$cache/torch-1/bin/python}
 version='import sys; print(sys.version_info[:2])'
 if [[ -n ${TEST_WHEEL-} ]]; then
     python=$TEST_PYTHON path=
-    platform=${TEST_WHEEL##*-} platform=${platform%.whl}
-    echo "LEFT OUT: the Python package's layers for PyTorch, and transformers, on $platform"
-    platform=(--platform "$platform" --only-binary :all:)
+    machine=$(basename "${TEST_WHEEL##*-}" .whl)
+    echo "LEFT OUT: the Python package's layers for PyTorch, and transformers, on $machine"
+    platform=(--platform "$machine" --only-binary :all:)
 elif ! "$torch" -c 'import torch' 2>/dev/null; then
     echo "LEFT OUT: the Python package's layers for PyTorch, and transformers: there is no torch in $torch"
 elif [[ $("$torch" -c "$version") != "$("$base" -c "$version")" ]]; then
@@ -55,7 +55,7 @@ fi
 ls -l "$wheel" | awk '{ print $5, "bytes:", $NF }'
 # By pip, as anybody would; without its dependencies, which the path has.
 "$base" -m pip install --quiet --disable-pip-version-check --no-index --no-deps "${platform[@]}" --target "$work/site" "$wheel"
-export PYTHONPATH=$work/site:$path PYTHONDONTWRITEBYTECODE=1 LUTMUL_NEEDS=$needs HF_HUB_OFFLINE=1 MPLCONFIGDIR=$work
+export PYTHONPATH=$work/site${path:+:$path} PYTHONDONTWRITEBYTECODE=1 LUTMUL_NEEDS=$needs HF_HUB_OFFLINE=1 MPLCONFIGDIR=$work
 # Away from the sources, whose folder lutmul has no extension module.
 cp -r "$root/python/pyproject.toml" "$root/python/tests" "$work/"
 cd "$work"

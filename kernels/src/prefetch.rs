@@ -23,16 +23,16 @@ pub(crate) fn prefetch(bytes: &[u8], offset: usize) {
     line(bytes.as_ptr().wrapping_add(offset));
 }
 
-/// The same, in the first-level cache.
-#[inline(always)]
-fn prefetch_near(bytes: &[u8], offset: usize) {
-    ask::<1>(bytes.as_ptr().wrapping_add(offset));
-}
-
 /// Asks for the line at an address, whatever is there, in the second-level cache.
 #[inline(always)]
 pub(crate) fn line(address: *const u8) {
     ask::<2>(address);
+}
+
+/// The same, in the first-level cache.
+#[inline(always)]
+pub(crate) fn near(address: *const u8) {
+    ask::<1>(address);
 }
 
 #[inline(always)]
@@ -106,7 +106,7 @@ impl<'a> Ahead<'a> {
     /// Signs of the next group of rows: those of eight rows are as many lines as the codes of one.
     #[inline(always)]
     pub fn signs(&self, line: usize) {
-        prefetch_near(self.signs, self.next_signs + line * LINE);
+        near(self.signs.as_ptr().wrapping_add(self.next_signs + line * LINE));
     }
 
     /// Where to ask for codes while `line` is multiplied.
@@ -119,6 +119,6 @@ impl<'a> Ahead<'a> {
     /// Codes of one of the rows, at such an offset.
     #[inline(always)]
     pub fn codes(&self, offset: usize, row: usize) {
-        prefetch_near(self.codes, offset.wrapping_add(row * self.k));
+        near(self.codes.as_ptr().wrapping_add(offset.wrapping_add(row * self.k)));
     }
 }

@@ -1,5 +1,7 @@
 //! Reading memory and doing next to nothing with it: the ceiling that products are measured against.
 
+use crate::prefetch::near;
+
 /// Bytes of a cache line, and of the widest vector.
 const LINE: usize = 64;
 
@@ -53,8 +55,9 @@ fn in_order<const AHEAD: usize>(lines: &[[u8; LINE]]) -> u64 {
     let mut sums = Sums::default();
     for block in lines.as_chunks::<8>().0 {
         for (sums, line) in sums.iter_mut().zip(block) {
-            if AHEAD > 0 {
-                prefetch(line.as_ptr().wrapping_add(AHEAD * LINE));
+            // Elsewhere it was not tried.
+            if AHEAD > 0 && cfg!(target_arch = "x86_64") {
+                near(line.as_ptr().wrapping_add(AHEAD * LINE));
             }
             add_line(sums, line);
         }
@@ -73,19 +76,6 @@ fn streams(lines: &[[u8; LINE]]) -> u64 {
         }
     }
     total(&sums)
-}
-
-#[inline(always)]
-fn prefetch(at: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing that a program could see and never faults, whatever the
-        // address; SSE is part of every x86-64.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
 }
 
 #[cfg(test)]

@@ -63,8 +63,9 @@ def _is_counted(*tensors: Optional[torch.Tensor]) -> bool:
     return not any(tensor is not None and tensor.is_inference() for tensor in tensors)
 
 
-def _version(tensor: Optional[torch.Tensor]):
-    return None if tensor is None else (id(tensor), tensor._version, tensor.data_ptr())
+def _state(tensor: Optional[torch.Tensor]):
+    """What changes when the tensor's memory is written or exchanged."""
+    return (0, 0) if tensor is None else (tensor._version, tensor.data_ptr())
 
 
 def _weights(codes, signs, table, scales, granularity: str) -> Weights:
@@ -72,7 +73,7 @@ def _weights(codes, signs, table, scales, granularity: str) -> Weights:
     tensors = codes, signs, table, scales
     counted = _is_counted(*tensors)
     if counted:
-        made_of = *map(_version, tensors), granularity
+        made_of = [(id(tensor), *_state(tensor)) for tensor in tensors], granularity
         known = _WEIGHTS.get(codes)
         if known is not None and known[0] == made_of:
             return known[1]
@@ -96,9 +97,9 @@ class _Made:
             _on_cpu(name, tensor)
         self.weights = _weights(codes, signs, table, scales, granularity)
         self.bias = _alias(bias)
-        self.counted = _is_counted(*tensors)
-        versions = [(0, 0) if tensor is None or not self.counted else (tensor._version, tensor.data_ptr()) for tensor in tensors]
-        self.parts = [(*part, *version) for *part, version in zip(BUFFERS, tensors, versions)]
+        # Nothing to be recognised by where PyTorch does not count changes.
+        counted = _is_counted(*tensors)
+        self.parts = [(name, tensor, *_state(tensor)) for name, tensor in zip(BUFFERS, tensors)] if counted else None
 
     def is_of(self, buffers: dict) -> bool:
         for name, tensor, version, address in self.parts:
@@ -237,7 +238,7 @@ class LutLinear(torch.nn.Module):
         made = self.__dict__.get("_known")
         if made is None or not made.is_of(self._buffers):
             made = _Made(self._buffers, self.granularity)
-            self.__dict__["_known"] = made if made.counted else None
+            self.__dict__["_known"] = made if made.parts else None
         return made
 
     def __getstate__(self):

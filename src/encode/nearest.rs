@@ -145,17 +145,16 @@ fn fill_buckets(thresholds: &[f64], codes: &[u8; 256], aside: f64) -> (Box<[u16;
     // side.
     let (mut below, mut most) = (0, 0);
     let (mut neg_below, mut neg_most) = (thresholds.len(), thresholds.len());
+    let up =
+        |from: usize, to: f64| from + thresholds[from..].iter().take_while(|t| **t <= to).count();
+    let down = |from: usize, to: f64| {
+        from - thresholds[..from].iter().rev().take_while(|t| **t > to).count()
+    };
     for bucket in 0..BUCKETS {
         let (least, above) = (least_in(bucket).max(aside), least_above(bucket));
-        let up = |from: usize, to: f64| {
-            from + thresholds[from..].iter().take_while(|t| **t <= to).count()
-        };
         below = up(below, least);
         most = up(most, above);
         fill(bucket, below, most);
-        let down = |from: usize, to: f64| {
-            from - thresholds[..from].iter().rev().take_while(|t| **t > to).count()
-        };
         neg_below = down(neg_below, -above);
         neg_most = down(neg_most, -least);
         fill(bucket | 0x8000, neg_below, neg_most);

@@ -90,8 +90,8 @@ pub fn run(path: &Path, plan: &Plan, json: bool, out: &mut dyn Write) -> Result<
     let bytes: usize = layers.iter().map(Weights::bytes).sum();
     let mut kinds = BTreeMap::new();
     for w in &layers {
-        *kinds.entry(format!("{} {}", w.format().name(), w.scales().granularity())).or_insert(0) +=
-            1;
+        let kind = format!("{} {}", w.format().name(), w.scales().granularity());
+        *kinds.entry(kind).or_insert(0) += 1;
     }
     let mut rows = Vec::new();
     let bar = progress::steps(plan.threads.len() * plan.options().count() * plan.tokens.len());
