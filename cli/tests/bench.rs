@@ -40,19 +40,19 @@ fn every_combination_is_a_line_with_all_fields() {
     let lists = [
         "bench",
         "--json",
-        "--shape=40x70,7x130",
-        "--tokens=9,20",
-        "--format=e4m3,qins-linear",
-        "--format=kmeans-signed",
         "--scales=row,block:8x16",
         "--kernel=scalar,best",
         "--threads=1,2",
         "--pages=4k",
     ];
-    let rows = objects(&dir.succeed(&[&lists[..], &QUICK].concat()));
-    let kernels: BTreeSet<_> = rows.iter().map(|row| row["kernel"].as_str()).collect();
-    assert_eq!(rows.len(), 2 * 2 * 3 * 2 * kernels.len() * 2);
-    for row in &rows {
+    let bench = |more: &[&str]| objects(&dir.succeed(&[&lists[..], more, &QUICK].concat()));
+    let formats = ["--format=e4m3,qins-linear", "--format=kmeans-signed"];
+    let warm = bench(&[&["--shape=40x70,7x130", "--tokens=9,20"], &formats[..]].concat());
+    let kernels: BTreeSet<_> = warm.iter().map(|row| row["kernel"].as_str()).collect();
+    assert_eq!(warm.len(), 2 * 2 * 3 * 2 * kernels.len() * 2);
+    let cold = bench(&["--shape=40x70", "--tokens=1", "--format=e4m3"]);
+    assert_eq!(cold.len(), 2 * kernels.len() * 2);
+    for row in warm.iter().chain(&cold) {
         assert_eq!(keys(row), FIELDS.split_whitespace().collect(), "{row}");
         let number = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{key} of {row}"));
         assert!(number("seconds_best") > 0.0 && number("seconds_median") >= number("seconds_best"));
@@ -64,7 +64,7 @@ fn every_combination_is_a_line_with_all_fields() {
         assert!(whole < 0.1 && (whole > 1e-3 || row["format"] != "e4m3"), "{row}");
         assert!(number("weight_bytes") >= number("n") * number("k"));
         assert!(number("workspace_bytes") > 0.0);
-        assert_eq!(row["shape"], "gemm");
+        assert_eq!(row["shape"], if row["m"] == 1 { "gemv" } else { "gemm" });
         assert_eq!((&row["mode"], &row["pages"]), (&"f32".into(), &"4k".into()));
         for key in ["peer", "image_bytes", "image_rel_rms_error"] {
             assert!(row[key].is_null(), "{key} of {row}");
@@ -138,12 +138,9 @@ fn accuracy_of_integer_modes() {
 fn weights_in_a_mapped_file() {
     let (_alone, dir) = (alone(), Dir::new());
     let args = ["bench", "--json", "--shape=30x100", "--tokens=1", "--pages=file", "--outliers"];
-    let rows = objects(&dir.succeed(&[&args[..], &["--format=e4m3,int8"], &QUICK].concat()));
-    assert_eq!(rows.len(), 2);
-    for row in rows {
-        assert_eq!((&row["pages"], &row["shape"]), (&"file".into(), &"gemv".into()));
-        assert!(row["roofline"].as_f64().expect("a share") > 0.0);
-    }
+    let rows = objects(&dir.succeed(&[&args[..], &QUICK].concat()));
+    assert_eq!(rows.len(), 3);
+    assert!(rows.iter().all(|row| row["pages"] == "file"));
 }
 
 #[test]
